@@ -1,0 +1,3 @@
+//! The main job, start to end.
+
+fn main() {}
