@@ -1,0 +1,121 @@
+//! Everything the cluster agreed on. Cheap to clone: a clone is a snapshot.
+
+use std::sync::Arc;
+
+use crypto::NodeId;
+use imbl::{OrdMap, OrdSet};
+
+use crate::id::{ConfigId, Index, NetworkId, Revision, SecretId, ServiceId, Slot, TaskId};
+use crate::node::Node;
+use crate::object::{Cluster, Config, Network, Secret};
+use crate::service::Service;
+use crate::task::Task;
+
+/// The replicated state.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(crate) index: Index,
+    pub(crate) revision: Revision,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(crate) services: OrdMap<ServiceId, Arc<Service>>,
+    pub(crate) tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
+    pub(crate) secrets: OrdMap<SecretId, Arc<Secret>>,
+    pub(crate) configs: OrdMap<ConfigId, Arc<Config>>,
+    pub(crate) service_names: OrdMap<String, ServiceId>,
+    pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
+    pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
+}
+
+impl State {
+    /// Index of the last applied entry.
+    #[must_use]
+    pub const fn index(&self) -> Index {
+        self.index
+    }
+
+    /// How many specs and plans were adopted.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The cluster object; `None` before genesis.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// All services, by id.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// One service.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
+        self.services.get(&id)
+    }
+
+    /// One service by its name.
+    #[must_use]
+    pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
+        self.service_names.get(name).and_then(|id| self.services.get(id))
+    }
+
+    /// All tasks, by id.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
+    /// One task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+
+    /// Tasks of a service, by slot, then by id.
+    pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
+        let first = (service, Slot::Replica(0), TaskId::from_bytes([0; 16]));
+        self.tasks_by_service
+            .range(first..)
+            .take_while(move |(id, _, _)| *id == service)
+            .filter_map(|(_, _, task)| self.tasks.get(task))
+    }
+
+    /// Tasks on a node, by id.
+    pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        let first = (node, TaskId::from_bytes([0; 16]));
+        self.tasks_by_node
+            .range(first..)
+            .take_while(move |(id, _)| *id == node)
+            .filter_map(|(_, task)| self.tasks.get(task))
+    }
+
+    /// All networks, by id.
+    pub fn networks(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.networks.values()
+    }
+
+    /// All secrets, by id.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets.values()
+    }
+
+    /// All configs, by id.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
+        self.configs.values()
+    }
+}
