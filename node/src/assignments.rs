@@ -1,0 +1,71 @@
+//! From the state to what one node should do. Pure: the streams are in `dispatch` and `follow`.
+
+use std::sync::Arc;
+
+use crypto::NodeId;
+use model::service::{PortConfig, PublishMode};
+use model::{State, Task, TaskState};
+
+use crate::messages::{AssignedTask, Assignments, IngressEntry};
+
+/// Everything that `node` should do.
+pub(crate) fn assignments_of(state: &State, node: NodeId) -> Assignments {
+    let tasks = state.tasks_of_node(node).filter(|task| concerns_its_node(task));
+    let tasks = tasks.map(|task| AssignedTask {
+        task: Task::clone(task),
+        service_name: service_name(state, task),
+    });
+    let cluster = state.cluster();
+    Assignments {
+        cluster: cluster.map(|cluster| cluster.id),
+        tasks: tasks.collect(),
+        ingress: ingress_of(state),
+        removed: cluster
+            .map(|cluster| cluster.removed_nodes.keys().copied().collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// A task that has ended is kept on its node, logs and all, until it is forgotten.
+fn concerns_its_node(task: &Arc<Task>) -> bool {
+    TaskState::Assigned <= task.status.state && task.status.state != TaskState::Orphaned
+}
+
+fn service_name(state: &State, task: &Task) -> String {
+    let service = state.service(task.service);
+    // A removed service leaves tasks to be stopped; their containers have names already.
+    service.map_or_else(|| task.service.to_string(), |service| service.spec.name.to_string())
+}
+
+/// Published ports of all services, with the running tasks behind them.
+fn ingress_of(state: &State) -> Vec<IngressEntry> {
+    let mut entries = Vec::new();
+    for service in state.services() {
+        for port in &service.ports {
+            entries.push(entry(port, None));
+        }
+        for task in state.tasks_of_service(service.id).filter(|task| takes_connections(task)) {
+            let Some(node) = task.node else { continue };
+            for port in &task.ports {
+                entries.push(entry(port, Some((task.id, node, port.target_port))));
+            }
+        }
+    }
+    entries.sort_unstable();
+    entries.dedup();
+    entries
+}
+
+fn entry(port: &PortConfig, backend: Option<(model::TaskId, NodeId, u16)>) -> IngressEntry {
+    IngressEntry {
+        protocol: port.protocol,
+        published_port: port.published_port,
+        mode: port.publish_mode,
+        backend: backend.filter(|_| port.publish_mode == PublishMode::Ingress || port.published_port != 0),
+    }
+}
+
+/// A task that is about to be stopped gets no new connection.
+fn takes_connections(task: &Arc<Task>) -> bool {
+    task.status.state == TaskState::Running && task.desired <= TaskState::Running
+}
