@@ -7,6 +7,7 @@ use crypto::NodeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::change::ObjectKey;
 use crate::id::{
     ClusterId, ConfigId, Index, NetworkId, Revision, SecretId, ServiceId, TaskId, TokenId,
     UnixNanos,
@@ -245,6 +246,8 @@ pub struct Applied {
     pub index: Index,
     /// The Raft id of an admitted node.
     pub raft_id: Option<u64>,
+    /// What was created. A repeated request draws another id and gets the first one's answer.
+    pub created: Option<ObjectKey>,
 }
 
 /// Why a command did nothing. An ordinary outcome: the same on every node.
@@ -272,7 +275,7 @@ pub enum Refused {
         name: String,
     },
     /// The name is taken.
-    #[error("name conflicts with an existing object: {kind} {name} already exists")]
+    #[error("{}", name_taken(.kind, .name))]
     NameTaken {
         /// `service`, …
         kind: String,
@@ -292,13 +295,16 @@ pub enum Refused {
         service_id: String,
     },
     /// It is in use.
-    #[error("{kind} '{name}' is in use by the following service: {by}")]
+    #[error(
+        "{kind} '{name}' is in use by the following service{}: {by}",
+        if .by.contains(',') { "s" } else { "" }
+    )]
     InUse {
         /// `secret`, …
         kind: String,
         /// Its name.
         name: String,
-        /// By what.
+        /// Names of services, separated by `, `.
         by: String,
     },
     /// The state forbids it; the text says why and what to do.
@@ -313,4 +319,18 @@ pub enum Refused {
     /// There is no cluster yet, or there is one already.
     #[error("{0}")]
     NotFounded(String),
+    /// Docker answers 501 to it; the text says what.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// Docker words it differently for each kind.
+fn name_taken(kind: &str, name: &str) -> String {
+    match kind {
+        "service" => {
+            format!("name conflicts with an existing object: service {name} already exists")
+        }
+        "network" => format!("network with name {name} already exists"),
+        _ => format!("{kind} {name} already exists"),
+    }
 }

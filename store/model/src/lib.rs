@@ -13,17 +13,25 @@
 //! * No secret is ever printed.
 #![deny(missing_docs)]
 
+mod apply;
+pub mod change;
 pub mod command;
+pub mod constraint;
 pub mod id;
+mod indexes;
 pub mod node;
 pub mod object;
 pub mod service;
+pub mod snapshot;
 pub mod state;
 pub mod task;
+pub mod validate;
 
+pub use change::{Change, Changed, Diff, ObjectKey};
 pub use command::{
     Admission, Applied, Command, Decision, Entry, NewTask, Refused, RequestId, UpdateTo,
 };
+pub use constraint::Constraint;
 pub use id::{
     ClusterId, ConfigId, Index, NetworkId, Revision, SecretId, ServiceId, Slot, TaskId, TokenId,
     UnixNanos,
@@ -33,5 +41,6 @@ pub use node::{
 };
 pub use object::{Cluster, ClusterSpec, Config, Network, NetworkSpec, Secret, Subnet};
 pub use service::{Service, ServiceMode, ServiceName, ServiceSpec, TaskSpec};
+pub use snapshot::StateBuilder;
 pub use state::State;
 pub use task::{Task, TaskState, TaskStatus};

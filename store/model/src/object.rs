@@ -33,6 +33,11 @@ pub struct Cluster {
     pub removed_nodes: BTreeMap<NodeId, UnixNanos>,
 }
 
+impl Cluster {
+    /// Generation of gossip keys of a new cluster.
+    pub const FIRST_PSK_EPOCH: u32 = 1;
+}
+
 /// What a user may set of the cluster. Defaults are Docker Swarm's.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ClusterSpec {

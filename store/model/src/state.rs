@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crypto::NodeId;
 use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
 
+use crate::change::Change;
+use crate::command::{Applied, Refused, RequestId};
 use crate::id::{ConfigId, Index, NetworkId, Revision, SecretId, ServiceId, Slot, TaskId};
 use crate::node::Node;
 use crate::object::{Cluster, Config, Network, Secret};
@@ -26,7 +29,39 @@ pub struct State {
     pub(crate) service_names: OrdMap<String, ServiceId>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
+    pub(crate) network_names: OrdMap<String, NetworkId>,
+    pub(crate) secret_names: OrdMap<String, SecretId>,
+    pub(crate) config_names: OrdMap<String, ConfigId>,
+    pub(crate) requests: OrdMap<RequestId, Answer>,
+    pub(crate) requests_by_index: OrdMap<Index, RequestId>,
+    /// What was written since somebody last took it; no part of what is agreed.
+    pub(crate) changes: Vec<Change>,
 }
+
+/// What became of a request that may be repeated.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Answer {
+    pub(crate) index: Index,
+    pub(crate) result: Result<Applied, Refused>,
+}
+
+impl PartialEq for State {
+    /// Whether both agree on everything that is replicated.
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index
+            && self.revision == other.revision
+            && self.cluster == other.cluster
+            && self.nodes == other.nodes
+            && self.services == other.services
+            && self.tasks == other.tasks
+            && self.networks == other.networks
+            && self.secrets == other.secrets
+            && self.configs == other.configs
+            && self.requests == other.requests
+    }
+}
+
+impl Eq for State {}
 
 impl State {
     /// Index of the last applied entry.
@@ -69,10 +104,10 @@ impl State {
         self.services.get(&id)
     }
 
-    /// One service by its name.
+    /// One service by its name; case does not matter, as in Docker.
     #[must_use]
     pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
-        self.service_names.get(name).and_then(|id| self.services.get(id))
+        self.service_names.get(&folded(name)).and_then(|id| self.services.get(id))
     }
 
     /// All tasks, by id.
@@ -109,13 +144,67 @@ impl State {
         self.networks.values()
     }
 
+    /// One network.
+    #[must_use]
+    pub fn network(&self, id: NetworkId) -> Option<&Arc<Network>> {
+        self.networks.get(&id)
+    }
+
+    /// One network by its name.
+    #[must_use]
+    pub fn network_by_name(&self, name: &str) -> Option<&Arc<Network>> {
+        self.network_names.get(&folded(name)).and_then(|id| self.networks.get(id))
+    }
+
     /// All secrets, by id.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
         self.secrets.values()
+    }
+
+    /// One secret.
+    #[must_use]
+    pub fn secret(&self, id: SecretId) -> Option<&Arc<Secret>> {
+        self.secrets.get(&id)
+    }
+
+    /// One secret by its name.
+    #[must_use]
+    pub fn secret_by_name(&self, name: &str) -> Option<&Arc<Secret>> {
+        self.secret_names.get(&folded(name)).and_then(|id| self.secrets.get(id))
     }
 
     /// All configs, by id.
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
         self.configs.values()
     }
+
+    /// One config.
+    #[must_use]
+    pub fn config(&self, id: ConfigId) -> Option<&Arc<Config>> {
+        self.configs.get(&id)
+    }
+
+    /// One config by its name.
+    #[must_use]
+    pub fn config_by_name(&self, name: &str) -> Option<&Arc<Config>> {
+        self.config_names.get(&folded(name)).and_then(|id| self.configs.get(id))
+    }
+
+    /// What became of a request, if it is among the last that were answered.
+    #[must_use]
+    pub fn answer(&self, request: RequestId) -> Option<&Result<Applied, Refused>> {
+        self.requests.get(&request).map(|answer| &answer.result)
+    }
+
+    /// What was written since this was last called, oldest first.
+    ///
+    /// Whoever applies takes it after each entry, or it grows without end.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+/// Names of one kind that differ only in case are one name, as in Docker.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_ascii_lowercase()
 }
