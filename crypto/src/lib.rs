@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`key`] and [`schedule`] (what one secret gives), [`token`] (what a stranger is
 //! handed), [`identity`] and [`certificate`] (who a node is), [`credentials`] (what it shows and
-//! whom it trusts), [`handshake`] and [`replay`] (two nodes meet), [`datagram`] (they talk).
+//! whom it trusts), [`handshake`] and [`replay`] (two nodes meet).
 //!
 //! # Invariants
 //!
@@ -14,9 +14,11 @@
 
 pub mod certificate;
 pub mod credentials;
+pub mod handshake;
 pub mod id;
 pub mod identity;
 pub mod key;
+pub mod replay;
 pub mod schedule;
 pub mod token;
 pub mod wire;
@@ -27,10 +29,12 @@ mod secret_file;
 
 pub use certificate::{Certificate, Peer, Role, Standing};
 pub use credentials::{Credentials, Gate, GateKey};
+pub use handshake::{Carrier, Established, HandshakeError, Initiator, Local, Responder};
 pub use id::NodeId;
 pub use identity::{NodeKeys, NodePublic};
 pub use key::ClusterKey;
 pub use random::NoRandomness;
+pub use replay::{FirstMessages, ReplayWindow, SharedFirstMessages};
 pub use schedule::{Authority, CaPublic, ClusterTag, Psk};
 pub use secret_file::SecretFileError;
 pub use token::Token;
