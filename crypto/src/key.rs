@@ -27,6 +27,18 @@ impl ClusterKey {
         random::bytes().map(Self)
     }
 
+    /// From its raw bytes, as a manager hands them over.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its raw bytes: for the handshake's inside and the data directory, never for a log.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads the text form; white space around it is allowed.
     ///
     /// # Errors
