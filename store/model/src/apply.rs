@@ -70,10 +70,10 @@ impl State {
 
     fn step(&mut self, at: At, command: &Command) -> Result<Applied, Refused> {
         let Some(cluster) = self.cluster.clone() else {
-            return match command {
-                Command::Found { id, founders } => self.found(at, *id, founders),
-                _ => Err(Refused::NotFounded("the cluster is not founded yet".to_owned())),
+            let Command::Found { id, founders } = command else {
+                return Err(Refused::NotFounded("the cluster is not founded yet".to_owned()));
             };
+            return self.found(at, *id, founders);
         };
         match command {
             Command::Found { .. } => {

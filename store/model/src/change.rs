@@ -116,7 +116,7 @@ impl<T> Diff<T> {
 
     /// The object before; `None` if it is new.
     #[must_use]
-    pub const fn old(&self) -> Option<&Arc<T>> {
+    pub const fn before(&self) -> Option<&Arc<T>> {
         match self {
             Self::Created(_) => None,
             Self::Updated { old, .. } | Self::Removed(old) => Some(old),
@@ -125,7 +125,7 @@ impl<T> Diff<T> {
 
     /// The object after; `None` if it is gone.
     #[must_use]
-    pub const fn new(&self) -> Option<&Arc<T>> {
+    pub const fn after(&self) -> Option<&Arc<T>> {
         match self {
             Self::Created(new) | Self::Updated { new, .. } => Some(new),
             Self::Removed(_) => None,

@@ -82,11 +82,10 @@ impl State {
         if self.networks.contains_key(&id) || self.network_by_name(&spec.name).is_some() {
             return Err(taken("network", &spec.name));
         }
-        if spec.ingress {
-            if let Some(other) = self.networks.values().find(|network| network.spec.ingress) {
-                let text = format!("ingress network ({}) is already present", other.id);
-                return Err(Refused::Precondition(text));
-            }
+        let ingress = self.networks.values().find(|network| network.spec.ingress);
+        if let Some(other) = ingress.filter(|_| spec.ingress) {
+            let text = format!("ingress network ({}) is already present", other.id);
+            return Err(Refused::Precondition(text));
         }
         self.put_network(Network {
             id,
