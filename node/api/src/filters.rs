@@ -109,6 +109,8 @@ impl Filters {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -147,9 +149,12 @@ mod tests {
         assert!(filters.accepts("id", "anything"));
     }
 
-    #[test]
-    fn what_is_written_is_read_back() {
-        let filters = Filters::default().and("name", "web").and("label", "a=\"b\"");
-        assert_eq!(Filters::parse(&filters.to_json(), &["label", "name"]), Ok(filters));
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(values in prop::collection::btree_set(".{0,9}", 1..4)) {
+            let add = |filters: Filters, value: String| filters.and("label", value);
+            let filters = values.into_iter().fold(Filters::default(), add);
+            prop_assert_eq!(Filters::parse(&filters.to_json(), &["label"]), Ok(filters));
+        }
     }
 }

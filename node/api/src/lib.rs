@@ -8,8 +8,12 @@
 
 #![deny(missing_docs)]
 
+mod carry;
+pub mod client;
 pub mod cluster;
 pub mod filters;
+mod header;
 pub mod lookup;
 pub mod request_id;
+pub mod server;
 pub mod wire;

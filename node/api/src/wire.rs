@@ -14,6 +14,9 @@ pub mod system;
 pub mod task;
 pub mod time;
 
+#[cfg(test)]
+mod recorded;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;

@@ -177,3 +177,40 @@ impl Default for JobStatus {
         Self { job_iteration: ObjectVersion::default(), last_execution: time::ZERO.to_owned() }
     }
 }
+
+impl ServiceSpec {
+    /// Fills in what Docker takes where the user said nothing (`insertDefaults=true`).
+    pub fn insert_defaults(&mut self) {
+        let task = &mut self.task_template;
+        if let Some(container) = &mut task.container_spec {
+            container.stop_grace_period.get_or_insert(10_000_000_000);
+            container.dns_config.get_or_insert_default();
+        }
+        task.resources.get_or_insert_default();
+        task.placement.get_or_insert_default();
+        let restart = task.restart_policy.get_or_insert_default();
+        if restart.condition.is_empty() {
+            "any".clone_into(&mut restart.condition);
+        }
+        restart.delay.get_or_insert(5_000_000_000);
+        restart.max_attempts.get_or_insert(0);
+        for update in [&mut self.update_config, &mut self.rollback_config] {
+            update.get_or_insert_with(UpdateConfig::defaults);
+        }
+    }
+}
+
+impl UpdateConfig {
+    /// What Docker takes where the user said nothing: one by one, pause on failure.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Self {
+            parallelism: 1,
+            delay: 0,
+            failure_action: "pause".to_owned(),
+            monitor: 5_000_000_000,
+            max_failure_ratio: 0.0,
+            order: "stop-first".to_owned(),
+        }
+    }
+}
