@@ -19,7 +19,9 @@ pub mod fake;
 
 mod container;
 mod error;
+mod fs;
 mod image;
+mod images;
 
 use std::fmt::Debug;
 use std::io;
@@ -36,6 +38,7 @@ pub use container::{
 };
 pub use error::{Blame, RuntimeError};
 pub use image::{Freed, Image, RegistryAuth};
+pub use images::{DEMO_IMAGE, login_from_docker_config};
 
 /// Lines of output that wait for a slow reader before the sender waits for it.
 pub const LOG_LINES_QUEUED_MAX: usize = 256;
