@@ -3,6 +3,10 @@
 //! `XX`, because a seed is an address and no key; `psk0`, because whoever does not know the
 //! gate's key must cost one MAC and get no byte back. Certificates travel in messages two and
 //! three, encrypted. Everything here is bytes to bytes; carriers own addresses and timers.
+//!
+//! What remains: the first message cannot name its responder, who is unknown. Somebody who
+//! captured one can show it to a *third* node within its ten minutes and gets one message back,
+//! no longer than what was sent, that nobody but the initiator can read.
 
 mod packet;
 
@@ -242,6 +246,12 @@ impl Initiator {
     #[must_use]
     pub fn first(&self) -> &[u8] {
         &self.first
+    }
+
+    /// The MAC of the first message, by which memories know it.
+    #[must_use]
+    pub const fn mac(&self) -> [u8; 16] {
+        self.half.first_mac
     }
 
     /// The gate that was knocked at.
@@ -554,3 +564,6 @@ const fn check_hello(hello: &[u8]) -> Result<(), HandshakeError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

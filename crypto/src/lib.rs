@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`key`] and [`schedule`] (what one secret gives), [`token`] (what a stranger is
 //! handed), [`identity`] and [`certificate`] (who a node is), [`credentials`] (what it shows and
-//! whom it trusts), [`handshake`] and [`replay`] (two nodes meet).
+//! whom it trusts), [`handshake`] and [`replay`] (two nodes meet), [`datagram`] (they talk).
 //!
 //! # Invariants
 //!
@@ -14,6 +14,7 @@
 
 pub mod certificate;
 pub mod credentials;
+pub mod datagram;
 pub mod handshake;
 pub mod id;
 pub mod identity;
@@ -26,6 +27,8 @@ pub mod wire;
 mod armor;
 mod random;
 mod secret_file;
+#[cfg(test)]
+mod testing;
 
 pub use certificate::{Certificate, Peer, Role, Standing};
 pub use credentials::{Credentials, Gate, GateKey};

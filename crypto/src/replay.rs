@@ -250,7 +250,7 @@ mod tests {
         #[test]
         fn the_window_is_a_set_of_the_last_counters(
             steps in prop::collection::vec((0_u64..6000, any::<bool>()), 1..400),
-            start in prop_oneof![Just(0_u64), 0..5_000_000, Just(u64::MAX - 20_000)],
+            start in prop_oneof![Just(0_u64), 0..5_000_000_u64, Just(u64::MAX - 20_000)],
         ) {
             let mut window = ReplayWindow::default();
             let mut accepted = BTreeSet::new();
