@@ -18,7 +18,7 @@ pub const EXPIRED_GRACE_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// Wall clocks of honest machines differ; a wrong time zone is an hour.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 60 * 60;
 
-/// Body 92 to 126 bytes and a signature of 64.
+/// Body at most 126 bytes and a signature of 64.
 pub const MAX_CERTIFICATE_BYTES: usize = 208;
 
 const CERTIFICATE_KIND: u16 = 1;
@@ -350,6 +350,7 @@ mod tests {
     use super::*;
     use crate::key::ClusterKey;
     use crate::schedule::Authority;
+    use crate::testing::{check_golden, golden_authority};
 
     const NOW: u64 = 1_790_000_000;
     const HOUR: u64 = 3600;
@@ -379,6 +380,16 @@ mod tests {
         ] {
             assert_eq!(standing(now), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn the_bytes_of_certificates_are_for_ever() {
+        let authority = golden_authority();
+        let node = NodePublic { ed25519: [1; 32], x25519: [2; 32] };
+        let certificate = authority.issue(&node, Role::Worker, 3, NOW, Some([4; 16]));
+        check_golden("certificate.bin", certificate.encode());
+        let read = Certificate::decode(certificate.encode()).unwrap();
+        assert!(read.verify(&authority.ca(), NOW, 0).is_ok());
     }
 
     #[test]

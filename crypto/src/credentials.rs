@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(holder.psk_of(token.gate_key().gate), Some(token.gate_key().psk));
 
         let certificate = authority.issue(&keys.public(), Role::Worker, 2, NOW, Some([1; 16]));
-        let psks = holder.psks.clone();
+        let psks = holder.psks;
         let worker = Credentials::for_member(keys, certificate, token.ca(), psks);
         assert!(worker.psk_of(Gate::Token { id: [1; 16] }).is_none());
         assert!(worker.renew(NOW).is_none());

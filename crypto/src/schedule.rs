@@ -122,6 +122,7 @@ impl Authority {
 
     /// Signs a certificate of 24 hours that starts at `now` (Unix seconds).
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the certificate")]
     pub fn issue(
         &self,
         node: &NodePublic,

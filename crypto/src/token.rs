@@ -22,7 +22,7 @@ pub const MANAGER_PREFIX: &str = "SKEP-MANAGER-1-";
 const GRANT_KIND: u16 = 2;
 const GRANT_DOMAIN: &str = "token grant v1";
 
-/// Body 30 to 44 bytes and a signature of 64.
+/// Body at most 35 bytes and a signature of 64.
 pub(crate) const MAX_GRANT_BYTES: usize = 112;
 
 /// What the CA allows the holder of one token.
@@ -194,6 +194,7 @@ mod tests {
     use crate::armor::tests::single_character_changes;
     use crate::key::ClusterKey;
     use crate::schedule::Authority;
+    use crate::testing::{check_golden, golden_authority};
 
     #[test]
     fn text_round_trip_and_every_single_character_change_refused() {
@@ -209,6 +210,16 @@ mod tests {
                 assert!(Token::from_text(&changed).is_err(), "{changed}");
             }
         }
+    }
+
+    #[test]
+    fn the_bytes_of_tokens_are_for_ever() {
+        let authority = golden_authority();
+        for (role, name) in [(Role::Worker, "worker.token"), (Role::Eligible, "manager.token")] {
+            let token = authority.grant(role, [9; 16], 1_800_000_000, 3);
+            check_golden(name, token.to_text().as_bytes());
+        }
+        check_golden("grant.bin", authority.grant(Role::Worker, [9; 16], 0, 0).grant().encode());
     }
 
     #[test]

@@ -144,6 +144,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::testing::check_golden;
 
     #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
     enum Sample {
@@ -152,6 +153,20 @@ mod tests {
         Texts { name: String, more: Vec<String> },
         Bytes(Vec<u8>, [u8; 16], Option<bool>),
         Map(BTreeMap<String, u64>),
+    }
+
+    #[test]
+    fn every_form_of_value_keeps_its_bytes() {
+        let values = vec![
+            Sample::Nothing,
+            Sample::Numbers(250, 251, 70_000, u64::MAX, -3),
+            Sample::Texts { name: "née".to_owned(), more: vec![String::new(), "b".to_owned()] },
+            Sample::Bytes(vec![1; 300], [2; 16], Some(true)),
+            Sample::Map(BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1 << 40)])),
+        ];
+        let bytes = encode(0xfffe, 0x0102, &values).unwrap();
+        check_golden("wire.bin", &bytes);
+        assert_eq!(decode::<Vec<Sample>>(&bytes, 0xfffe, 0x0102, 1000).unwrap(), values);
     }
 
     fn samples() -> impl Strategy<Value = Sample> {

@@ -131,7 +131,9 @@ impl World {
                         self.delivered.push((sender, from, payload));
                     }
                     Event::Connected { from: peer, .. } => self.connected.push((peer, from)),
-                    other => self.others.push((from, other)),
+                    other @ (Event::Ourselves { .. }
+                    | Event::Refused { .. }
+                    | Event::Unanswered { .. }) => self.others.push((from, other)),
                 }
             }
         }

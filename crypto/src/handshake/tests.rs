@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::certificate::{Role, Standing};
 use crate::identity::NodeKeys;
-use crate::testing::{NOW, authority, holder, worker};
+use crate::testing::{NOW, authority, check_golden, golden_authority, holder, worker};
 
 fn local<'a>(credentials: &'a Credentials, index: u32) -> Local<'a> {
     Local { credentials, carrier: Carrier::Datagram, hello: b"hello", index, now: NOW }
@@ -29,6 +29,29 @@ fn meet(
     assert!(third.len() <= HANDSHAKE_LIMIT_BYTES);
     let theirs = responder.finish(answering.credentials, &third, answering.now)?;
     Ok((ours, theirs))
+}
+
+#[test]
+fn the_bytes_around_noise_are_for_ever() {
+    let identity = Identity {
+        index: 0x0102_0304,
+        wire_oldest: 1,
+        wire_newest: 300,
+        certificate: vec![5; 190],
+        grant: Some(vec![6; 110]),
+        hello: b"hello".to_vec(),
+    };
+    check_golden("identity.bin", &wire::encode(IDENTITY_KIND, 1, &identity).unwrap());
+    let mac_key = MacKey::new(&golden_authority().gossip_psk(1));
+    let gates = [Gate::Psk { epoch: 7 }, Gate::Token { id: [8; 16] }];
+    let mut bytes = Vec::new();
+    for (gate, carrier) in gates.into_iter().zip([Carrier::Datagram, Carrier::Stream]) {
+        let header = packet::first_header(gate, carrier, 9);
+        bytes.extend(header);
+        bytes.extend(mac_key.of_first(&header, &[1; 584]));
+    }
+    bytes.extend(mac_key.frame(kind::SECOND, 9, &[3; 16], b"body"));
+    check_golden("handshake.bin", &bytes);
 }
 
 #[test]
