@@ -180,7 +180,7 @@ pub enum HandshakeError {
 
 /// What each side says about itself in messages two and three.
 #[derive(Deserialize, Serialize)]
-struct Identity {
+pub(crate) struct Identity {
     index: u32,
     wire_oldest: u16,
     wire_newest: u16,
@@ -438,9 +438,8 @@ impl Half {
             .noise
             .read_message(body, &mut payload)
             .map_err(|source| HandshakeError::Noise { source })?;
-        let identity: Identity =
-            wire::decode(&payload[..length], IDENTITY_KIND, 1, IDENTITY_LIMIT_BYTES)
-                .map_err(|source| HandshakeError::Identity { source })?;
+        let identity = decode_identity(&payload[..length])
+            .map_err(|source| HandshakeError::Identity { source })?;
         let version = common_version(identity.wire_oldest, identity.wire_newest)?;
         check_hello(&identity.hello)?;
         Ok((identity, version))
@@ -501,6 +500,10 @@ impl Half {
             transport,
         })
     }
+}
+
+pub(crate) fn decode_identity(payload: &[u8]) -> Result<Identity, WireError> {
+    wire::decode(payload, IDENTITY_KIND, 1, IDENTITY_LIMIT_BYTES)
 }
 
 fn build(

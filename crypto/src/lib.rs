@@ -15,6 +15,8 @@
 pub mod certificate;
 pub mod credentials;
 pub mod datagram;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handshake;
 pub mod id;
 pub mod identity;

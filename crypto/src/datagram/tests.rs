@@ -434,6 +434,89 @@ fn data_of_an_unknown_session_opens_one_with_known_addresses_only_and_seldom() {
 }
 
 #[test]
+fn a_crowded_memory_costs_one_more_round_trip() {
+    let (mut world, _) = World::pair(1, Weather::default());
+    let mut crowded = FirstMessages::with_capacity(1).unwrap();
+    for number in 0..2 {
+        crowded.remember([number; 16], NOW + 600, NOW);
+    }
+    world.at(2).memory = SharedFirstMessages::new(crowded);
+    world.send(1, 2, b"text");
+    world.seconds(1);
+    assert_eq!(world.delivered.len(), 1);
+    assert_eq!(world.n_packets(1, packet_kind::FIRST), 2);
+    assert_eq!(world.n_packets(2, packet_kind::COOKIE), 1);
+}
+
+#[test]
+fn a_peer_may_answer_from_another_of_its_addresses() {
+    let (mut world, _) = World::pair(1, Weather::default());
+    let now = world.clocks();
+    world.at(1).send(now, address(2), 7, b"text").unwrap();
+    let mut received = Vec::new();
+    for _ in 0..10 {
+        while let Some((_, packet)) = world.at(1).poll_transmit() {
+            world.at(2).receive(now, address(1), &packet);
+        }
+        while let Some((_, packet)) = world.at(2).poll_transmit() {
+            world.at(1).receive(now, address(22), &packet);
+        }
+        while let Some(event) = world.at(2).poll_event() {
+            if let Event::Message { payload, .. } = event {
+                received.push(payload);
+                world.at(2).send(now, address(1), 7, b"answer").unwrap();
+            }
+        }
+    }
+    assert_eq!(received, [b"text"]);
+    world.drain();
+    assert_eq!(world.delivered, [(address(2), address(1), b"answer".to_vec())]);
+}
+
+#[test]
+fn thirty_nodes_start_at_once_and_all_reach_all() {
+    let authority = authority();
+    let mut world = World::new(1, Weather { loss: 5, duplicates: 2, delay: 20 });
+    for number in 1..=30 {
+        world.start(number, holder(&authority));
+    }
+    for round in 0..60_u32 {
+        for from in 1..=30_u8 {
+            for to in 1..=30_u8 {
+                if from != to && (u32::from(from) * 7 + u32::from(to) * 3 + round) % 10 == 0 {
+                    world.send(from, to, &round.to_le_bytes());
+                }
+            }
+        }
+        if round == 40 {
+            world.delivered.clear();
+        }
+        world.run(Duration::from_millis(500));
+    }
+    let reached: BTreeSet<(SocketAddr, SocketAddr)> =
+        world.delivered.iter().map(|(from, to, _)| (*from, *to)).collect();
+    assert!(reached.len() >= 860, "{} of 870 pairs in the last 10 s", reached.len());
+}
+
+#[test]
+fn an_endpoint_may_move_between_threads() {
+    const fn is_send<T: Send>() {}
+    is_send::<Endpoint>();
+    is_send::<crate::handshake::Established>();
+}
+
+#[test]
+fn a_fuzz_target_is_silent() {
+    let mut target = crate::fuzz::Target::new().unwrap();
+    let (_, log) = recorded_conversation();
+    for (_, _, packet) in log {
+        assert!(!target.is_answered(&packet));
+        crate::fuzz::decoding(&packet);
+        crate::fuzz::texts(&packet);
+    }
+}
+
+#[test]
 fn tables_are_bounded() {
     let authority = authority();
     let mut world = World::new(1, Weather::default());
