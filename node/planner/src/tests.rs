@@ -1,0 +1,6 @@
+//! Tests of the planner: cases as texts, laws for every history, and the time it takes.
+
+mod cases;
+mod laws;
+mod speed;
+mod world;
