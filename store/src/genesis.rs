@@ -27,7 +27,7 @@ mod shell;
 #[cfg(test)]
 mod sim;
 
-pub use founding::{Founding, Outgoing, SeedProgress, Setup, SlotState};
+pub use founding::{Chance, Founding, Outgoing, SeedProgress, Setup, SlotState};
 pub use message::{Answer, Ballot, Candidate, Denial, Founder, Genesis, Message};
 pub use record::{Record, RecordError, RecordFile};
 pub use seeds::{BadSeeds, Rule, SeedHash, SeedList};

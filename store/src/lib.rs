@@ -13,6 +13,7 @@ mod changes;
 mod channel;
 mod config;
 mod error;
+pub mod genesis;
 mod guard;
 mod identity;
 mod raft;

@@ -48,10 +48,6 @@ impl Acceptor {
         Ok(Self { record, unsaved: false, seeds, slot, me, eligible })
     }
 
-    pub(crate) const fn me(&self) -> &Candidate {
-        &self.me
-    }
-
     /// Answers a message. The answer may leave only after `record` is on disk.
     pub(crate) fn receive(&mut self, message: &Message) -> Answer {
         if let Some(genesis) = &self.record.genesis {
@@ -59,7 +55,10 @@ impl Acceptor {
                 Message::Chosen(other) if other.cluster != genesis.cluster => {
                     Answer::Denied(Denial::OtherGenesis(genesis.clone()))
                 }
-                _ => Answer::Genesis(genesis.clone()),
+                Message::Ask { .. }
+                | Message::Prepare { .. }
+                | Message::Accept { .. }
+                | Message::Chosen(_) => Answer::Genesis(genesis.clone()),
             };
         }
         match message {
@@ -69,23 +68,24 @@ impl Acceptor {
             }
             _ if !self.eligible => Answer::Denied(Denial::WorkerOnly { node: self.me.id() }),
             Message::Ask { seed } => match seed {
-                Some(seed) if *seed != self.seeds.hash() => self.other_seeds(),
+                Some(seed) if *seed != self.seeds.hash() => Answer::Denied(self.other_seeds()),
                 _ => Answer::None { slot: self.slot, me: self.me.clone() },
             },
-            Message::Prepare { seed_hash, to, ballot } => {
-                self.check(*seed_hash, *to).map_or_else(|denied| denied, |()| self.promise(*ballot))
-            }
+            Message::Prepare { seed_hash, to, ballot } => match self.check(*seed_hash, *to) {
+                Err(denial) => Answer::Denied(denial),
+                Ok(()) => self.promise(*ballot),
+            },
             Message::Accept { seed_hash, to, node, ballot, genesis } => {
                 match self.check(*seed_hash, *to) {
-                    Err(denied) => denied,
-                    Ok(()) if *node != self.me.id() => self.not_that_seed(),
+                    Err(denial) => Answer::Denied(denial),
+                    Ok(()) if *node != self.me.id() => Answer::Denied(self.not_that_seed()),
                     Ok(()) => self.accept(*ballot, genesis),
                 }
             }
         }
     }
 
-    fn check(&self, seed_hash: SeedHash, to: u16) -> Result<(), Answer> {
+    fn check(&self, seed_hash: SeedHash, to: u16) -> Result<(), Denial> {
         if seed_hash != self.seeds.hash() {
             return Err(self.other_seeds());
         }
@@ -95,12 +95,12 @@ impl Acceptor {
         Ok(())
     }
 
-    fn other_seeds(&self) -> Answer {
-        Answer::Denied(Denial::OtherSeeds { entries: self.seeds.entries().to_vec() })
+    fn other_seeds(&self) -> Denial {
+        Denial::OtherSeeds { entries: self.seeds.entries().to_vec() }
     }
 
-    fn not_that_seed(&self) -> Answer {
-        Answer::Denied(Denial::NotThatSeed { slot: self.slot, node: self.me.id() })
+    fn not_that_seed(&self) -> Denial {
+        Denial::NotThatSeed { slot: self.slot, node: self.me.id() }
     }
 
     fn promise(&mut self, ballot: Ballot) -> Answer {

@@ -225,7 +225,10 @@ mod tests {
 
     fn candidate(slot: u16, zone: &str) -> (u16, Candidate) {
         let key = [u8::try_from(slot).unwrap(); 32];
-        (slot, Candidate { public: NodePublic { ed25519: key, x25519: key }, zone: zone.to_owned() })
+        (
+            slot,
+            Candidate { public: NodePublic { ed25519: key, x25519: key }, zone: zone.to_owned() },
+        )
     }
 
     #[test]

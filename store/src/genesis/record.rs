@@ -139,6 +139,11 @@ impl RecordFile {
         };
         replace().map_err(|source| RecordError::File { what: "write", path: path.clone(), source })
     }
+
+    pub(crate) fn interrupted(&self, error: tokio::task::JoinError) -> RecordError {
+        let path = self.dir.join(Self::NAME);
+        RecordError::File { what: "write", path, source: io::Error::other(error) }
+    }
 }
 
 #[cfg(test)]
