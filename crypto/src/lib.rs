@@ -23,6 +23,7 @@ pub mod identity;
 pub mod key;
 pub mod replay;
 pub mod schedule;
+pub mod stream;
 pub mod token;
 pub mod wire;
 
