@@ -1,3 +1,0 @@
-//! The main job, start to end.
-
-fn main() {}

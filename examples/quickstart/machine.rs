@@ -1,0 +1,85 @@
+//! What the machine must have, said before time is spent; and the binary that is shipped.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cluster::{CONTROL_PORT, N_NODES, PUBLISHED_PORT, address};
+use crate::narrator::Narrator;
+
+/// How tasks run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Runtime {
+    /// As containers.
+    Embedded,
+    /// As plain processes.
+    Process,
+}
+
+/// Looks for everything that would fail later, and says how to cure it.
+pub(crate) fn check(narrator: &mut Narrator, runtime: Runtime) -> Result<()> {
+    let mut missing = Vec::new();
+    if !cfg!(target_os = "linux") {
+        bail!("skep runs on Linux (x86_64 and aarch64) only");
+    }
+    for n in 1..=N_NODES {
+        let ip = address(n);
+        let ports = [(ip.as_str(), CONTROL_PORT), (ip.as_str(), PUBLISHED_PORT)];
+        for (ip, port) in ports {
+            if TcpListener::bind((ip, port)).is_err() || UdpSocket::bind((ip, port)).is_err() {
+                missing.push(format!("{ip}:{port} is taken: `ss -ltnup | grep :{port}` shows by whom"));
+            }
+        }
+    }
+    if runtime == Runtime::Embedded && !is_root() {
+        missing.extend(user_namespaces());
+    }
+    if runtime == Runtime::Process {
+        narrator.note("Tasks ran as plain processes, without isolation: --runtime process.");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("this machine lacks something:\n  {}", missing.join("\n  "))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// An ordinary user needs user namespaces for containers.
+fn user_namespaces() -> Option<String> {
+    let tried = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    let works = tried.is_ok_and(|output| output.status.success());
+    (!works).then(|| {
+        "containers without root need user namespaces: `sudo sysctl -w \
+         kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0` allows \
+         them, or run with `-- --runtime process`"
+            .to_owned()
+    })
+}
+
+/// Builds the shipped binary with the same cargo; its progress is shown.
+pub(crate) fn build(narrator: &Narrator) -> Result<PathBuf> {
+    narrator.heading("Build the binary that is shipped");
+    narrator.command("cargo build --release --bin skep");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--bin", "skep"])
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    if !built.success() {
+        bail!("the build failed: a C compiler is needed too (`apt install gcc`)");
+    }
+    // Beside this example: target/release/examples/quickstart.
+    let own = std::env::current_exe().context("cannot find this program")?;
+    let binary = own.parent().and_then(Path::parent).context("no target directory")?.join("skep");
+    if !binary.exists() {
+        bail!("{} was not built: run this example with --release", binary.display());
+    }
+    Ok(binary)
+}
