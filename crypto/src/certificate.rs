@@ -419,6 +419,8 @@ mod tests {
         assert!(verify(None, [1; 16], NOW).is_err());
         assert!(verify(Some(manager.grant()), [1; 16], NOW).is_err());
         assert!(verify(Some(token.grant()), [2; 16], NOW).is_err());
+        let forged = self::authority().grant(Role::Worker, [1; 16], NOW + DAY, 1);
+        assert!(verify(Some(forged.grant()), [1; 16], NOW).is_err());
         assert!(verify(Some(token.grant()), [1; 16], NOW + DAY + 1).is_err());
     }
 

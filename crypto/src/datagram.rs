@@ -271,7 +271,8 @@ impl Endpoint {
         });
         let mut ready = Vec::new();
         for (address, contact) in &mut self.contacts {
-            contact.wants_session |= contact.is_doubtful(now.monotonic);
+            let is_waiting = !contact.queue.is_empty() && contact.opening.is_none();
+            contact.wants_session |= is_waiting || contact.is_doubtful(now.monotonic);
             if contact.may_open(now.monotonic) {
                 ready.push(*address);
             }

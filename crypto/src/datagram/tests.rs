@@ -31,6 +31,8 @@ struct World {
     /// Packets on their way by time of arrival and a number that keeps them apart.
     wire: BTreeMap<(Duration, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     n_sent: u64,
+    /// The next so many packets of a kind are lost.
+    lose_next: (u8, usize),
     log: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     delivered: Vec<Delivery>,
     connected: Vec<(SocketAddr, SocketAddr)>,
@@ -54,6 +56,7 @@ impl World {
             endpoints: BTreeMap::new(),
             wire: BTreeMap::new(),
             n_sent: 0,
+            lose_next: (0, 0),
             log: Vec::new(),
             delivered: Vec::new(),
             connected: Vec::new(),
@@ -112,7 +115,10 @@ impl World {
             while let Some((to, packet)) = self.endpoints.get_mut(&from).unwrap().poll_transmit() {
                 assert!(packet.len() <= 1200);
                 self.log.push((from, to, packet.clone()));
-                let copies = if self.chance(self.weather.loss) {
+                let copies = if self.lose_next.0 == packet[0] && self.lose_next.1 > 0 {
+                    self.lose_next.1 -= 1;
+                    0
+                } else if self.chance(self.weather.loss) {
                     0
                 } else {
                     1 + u32::from(self.chance(self.weather.duplicates))
@@ -288,29 +294,50 @@ fn both_sides_open_at_once_and_agree() {
 }
 
 #[test]
+fn a_restart_right_after_the_first_session_is_no_simultaneous_open() {
+    for seed in 0..8 {
+        let (mut world, _) = World::pair(seed, Weather::default());
+        let talk = |world: &mut World| {
+            for _ in 0..10 {
+                world.send(2, 1, b"text");
+                world.send(1, 2, b"text");
+                world.run(Duration::from_millis(200));
+            }
+        };
+        world.send(1, 2, b"text");
+        world.seconds(1);
+        world.restart(2);
+        talk(&mut world);
+        world.delivered.clear();
+        talk(&mut world);
+        assert_eq!(world.delivered.len(), 20, "whichever hash is smaller");
+    }
+}
+
+#[test]
 fn any_lost_handshake_packet_is_repeated() {
     for kind in [packet_kind::FIRST, packet_kind::SECOND, packet_kind::THIRD, packet_kind::DATA] {
         let (mut world, _) = World::pair(1, Weather::default());
+        world.lose_next = (kind, 1);
         world.send(1, 2, b"text");
-        let mut is_lost = false;
-        for _ in 0..40 {
-            if !is_lost
-                && let Some(key) = world
-                    .wire
-                    .iter()
-                    .find(|(_, (_, _, packet))| packet[0] == kind)
-                    .map(|(key, _)| *key)
-            {
-                world.wire.remove(&key);
-                is_lost = true;
-            }
-            world.run(TICK);
-            // Packets take longer than a tick here, so that each can be caught.
-            world.weather.delay = 150;
-        }
+        world.seconds(2);
+        assert_eq!(world.lose_next.1, 0);
         assert_eq!(world.delivered.len(), 1, "after the loss of a packet of kind {kind}");
         assert!(world.n_packets(1, packet_kind::FIRST) <= 2);
     }
+}
+
+#[test]
+fn a_handshake_that_is_cut_off_at_its_end_is_begun_again() {
+    let (mut world, _) = World::pair(1, Weather::default());
+    world.lose_next = (packet_kind::THIRD, usize::MAX);
+    world.send(1, 2, b"text");
+    world.seconds(1);
+    world.lose_next = (0, 0);
+    world.at(2).incoming.clear();
+    world.seconds(6);
+    assert_eq!(world.delivered.len(), 1);
+    assert!(world.n_packets(1, packet_kind::FIRST) >= 2);
 }
 
 #[test]
