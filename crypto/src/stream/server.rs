@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::poll_fn;
 use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -85,7 +85,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
         .max_concurrent_streams(limits.calls_max)
         .max_concurrent_reset_streams(settings::CANCELLED_MAX)
         .reset_stream_duration(settings::CANCELLED_MEMORY)
-        .max_pending_accept_reset_streams(settings::CANCELLED_MAX)
+        .max_pending_accept_reset_streams(settings::CANCELLED_UNSEEN_MAX)
         .max_local_error_reset_streams(Some(settings::LATE_FRAMES_MAX))
         .data_frame_budget(settings::SMALL_FRAMES_BUDGET_BYTES);
     builder
@@ -162,9 +162,11 @@ impl Serving {
             Phase::Renewing { until } => (true, until, Event::Over),
             Phase::Stopping { until } => (false, until, Event::Over),
         };
+        let calls_max = usize::try_from(self.shared.limits.calls_max).unwrap_or(usize::MAX);
+        let enough = calls_max <= self.calls.len();
         tokio::select! {
             () = stop.cancelled(), if running => Event::Stop,
-            accepted = self.connection.accept() => match accepted {
+            accepted = next_call(&mut self.connection, enough) => match accepted {
                 Some(Ok((request, respond))) => Event::Call(Box::new(request), respond),
                 Some(Err(error)) => {
                     log_broken(&self.shared.who, &error);
@@ -198,15 +200,24 @@ impl Serving {
         }
     }
 
-    fn start(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        // h2 counts open streams; a handler whose stream was reset may not have gone yet.
-        let calls_max = usize::try_from(self.shared.limits.calls_max).unwrap_or(usize::MAX);
-        if calls_max.saturating_mul(2) <= self.calls.len() {
-            respond.send_reset(Reason::REFUSED_STREAM);
-            return;
-        }
+    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let call = answer(Arc::clone(&self.shared), request, respond);
         self.calls.spawn(call.in_current_span());
+    }
+}
+
+/// The next call; while there are enough, only moves the bytes of those.
+///
+/// h2 counts open streams, but the handler of one that was reset may not have gone yet. What waits
+/// meanwhile is bounded by h2.
+async fn next_call(
+    connection: &mut Connection<Box<dyn Pipe>, Bytes>,
+    enough: bool,
+) -> Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>> {
+    if enough {
+        poll_fn(|cx| connection.poll_closed(cx)).await.err().map(Err)
+    } else {
+        connection.accept().await
     }
 }
 

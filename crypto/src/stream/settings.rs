@@ -18,6 +18,11 @@ pub(super) const CANCELLED_MAX: usize = 512;
 /// How long they are remembered: longer than answers are under way on a bad line.
 pub(super) const CANCELLED_MEMORY: Duration = Duration::from_secs(10);
 
+/// Calls that were cancelled before the server has looked at them. h2's own 20 would end the
+/// connection of a node that drops a batch of calls at once; each of them costs us a few hundred
+/// bytes for a moment.
+pub(super) const CANCELLED_UNSEEN_MAX: usize = 4096;
+
 /// Frames for forgotten calls before h2 ends the connection (it counts over the connection's whole
 /// life, which is an hour). h2's own 1,024 was chosen for strangers; a peer here has a name.
 pub(super) const LATE_FRAMES_MAX: usize = 16 << 10;

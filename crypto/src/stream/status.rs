@@ -153,9 +153,9 @@ pub enum RpcError {
     /// The other side said why not.
     #[error(transparent)]
     Status(#[from] Status),
-    /// The connection had ended, or was ending: no handler has seen the call, so it may be
-    /// repeated on another connection.
-    #[error("{path} was not sent: the connection is closed")]
+    /// The connection has ended, is ending, or has as many calls as it may: no handler has seen
+    /// the call, so it may be repeated, on another connection if this one is closed.
+    #[error("{path} was not taken: the connection is closing or full")]
     Closed {
         /// The call.
         path: String,

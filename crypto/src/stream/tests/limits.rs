@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt;
 use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -114,6 +115,19 @@ async fn hundreds_of_cancelled_calls_leave_the_connection_alone() {
         calls.shutdown().await;
         Stuck::until(&stuck.dropped, round * 100).await;
     }
+    client.unary::<_, ()>("/ping", &(), SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_are_dropped_before_anybody_saw_them_leave_the_connection_alone() {
+    let (client, _tasks) = running(firehose(&Arc::default())).await;
+    for _ in 0..2000 {
+        let call = client.unary::<_, ()>("/ping", &(), SOON);
+        assert!(call.now_or_never().is_none());
+    }
+    // More than may be open at once, so one behind them may be refused, but not for long.
+    let behind = client.unary::<_, ()>("/ping", &(), SOON).await;
+    assert!(matches!(behind, Ok(()) | Err(RpcError::Closed { .. })), "{behind:?}");
     client.unary::<_, ()>("/ping", &(), SOON).await.unwrap();
 }
 
