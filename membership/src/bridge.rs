@@ -20,10 +20,6 @@ use crate::queue::Queue;
 /// second and as many answers; beyond that the older ones are stale.
 const WAITING: usize = 256;
 
-/// How long dead nodes and old incarnations stay: long enough for a reboot, short enough that a
-/// crash loop does not fill the digest.
-const GRACE: Duration = Duration::from_secs(15 * 60);
-
 /// Heartbeat intervals that the detector averages over.
 const SAMPLES: usize = 1000;
 
@@ -44,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) cluster_id: String,
     pub(crate) interval: Duration,
     pub(crate) phi: f64,
+    pub(crate) grace: Duration,
     pub(crate) record: String,
 }
 
@@ -71,9 +68,9 @@ impl Bridge {
                 SAMPLES,
                 INTERVAL_MAX,
                 settings.interval,
-                GRACE,
+                settings.grace,
             ),
-            marked_for_deletion_grace_period: GRACE,
+            marked_for_deletion_grace_period: settings.grace,
             catchup_callback: None,
             extra_liveness_predicate: None,
         };

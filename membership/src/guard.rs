@@ -251,10 +251,16 @@ impl Guard {
         Ok(passed)
     }
 
-    /// Rewrites a message of our own chitchat for the wire. `None` if it says nothing we stand for.
-    pub(crate) fn outbound(&self, at: Clock, bytes: &[u8]) -> Result<Vec<u8>, Rejected> {
+    /// Rewrites a message of our own chitchat for the wire, so that it fits into `limit` if its
+    /// digest does. Otherwise it goes another way, and then with all that it has.
+    pub(crate) fn outbound(
+        &self,
+        at: Clock,
+        bytes: &[u8],
+        limit: usize,
+    ) -> Result<Vec<u8>, Rejected> {
         let message = parse(bytes).map_err(|source| Rejected::Parse { source })?;
-        let message = match message {
+        let whole = match message {
             Message::Syn { cluster_id, digest } => {
                 Message::Syn { cluster_id, digest: self.tell(at, digest) }
             }
@@ -263,7 +269,12 @@ impl Guard {
             }
             Message::Ack { delta } => Message::Ack { delta: self.share(delta) },
         };
-        Ok(pack(message))
+        let short = pack(&mut whole.clone(), limit);
+        if short.len() <= limit {
+            return Ok(short);
+        }
+        let mut whole = whole;
+        Ok(pack(&mut whole, MESSAGE_BYTES_MAX))
     }
 
     fn delta(
@@ -455,16 +466,14 @@ pub(crate) fn cluster_id(credentials: &Credentials) -> String {
     crypto::id::id_to_text(credentials.cluster_tag.0)
 }
 
-/// Writes a message for the wire, with as many records as fit.
-fn pack(mut message: Message) -> Vec<u8> {
+/// Writes a message for the wire with as many records as fit into `limit`: the rest comes next time.
+fn pack(message: &mut Message, limit: usize) -> Vec<u8> {
     loop {
-        let bytes = encode(&message, Packing::Wire);
-        if bytes.len() <= MESSAGE_BYTES_MAX {
-            return bytes;
-        }
-        // chitchat filled it to the brim and we pack a little worse: the rest comes next time.
-        match &mut message {
-            Message::SynAck { delta, .. } | Message::Ack { delta } if !delta.is_empty() => {
+        let bytes = encode(message, Packing::Wire);
+        match message {
+            Message::SynAck { delta, .. } | Message::Ack { delta }
+                if bytes.len() > limit && !delta.is_empty() =>
+            {
                 delta.truncate(delta.len() * 3 / 4);
             }
             Message::Syn { .. } | Message::SynAck { .. } | Message::Ack { .. } => return bytes,

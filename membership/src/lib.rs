@@ -23,6 +23,7 @@ pub mod memory;
 pub mod packet;
 pub mod probe;
 pub mod record;
+pub mod udp;
 pub mod view;
 
 mod bridge;
@@ -42,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use bridge::GossipDied;
 pub use guard::Admission;
-pub use packet::{Kind, Packet, PacketTransport, TransportBroke};
+pub use packet::{Kind, Packet, PacketTransport, Received, TransportBroke};
 pub use probe::ProbeOutcome;
 pub use record::{Payload, Presence, Record, SignError};
 pub use seeds::PORT_DEFAULT;
@@ -61,6 +62,9 @@ pub struct Config {
     pub gossip_interval: Duration,
     /// Silence that makes a suspect, in mean heartbeat intervals.
     pub phi: f64,
+    /// How long dead nodes and old incarnations are remembered: long enough for a reboot, short
+    /// enough that a crash loop does not fill the digest.
+    pub grace: Duration,
     /// First contacts, `host` or `host:port`.
     pub seeds: Vec<String>,
     /// Where the transport is bound; to recognise ourselves.
@@ -76,7 +80,8 @@ impl Config {
     #[must_use]
     pub fn new(listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String>) -> Self {
         let gossip_interval = Duration::from_millis(500);
-        Self { gossip_interval, phi: 8.0, seeds, listen, advertise, unix_now }
+        let grace = Duration::from_secs(15 * 60);
+        Self { gossip_interval, phi: 8.0, grace, seeds, listen, advertise, unix_now }
     }
 }
 
@@ -245,6 +250,7 @@ impl Membership {
         from: SocketAddr,
         bytes: Vec<u8>,
     ) -> Result<(), Stopped> {
+        let peer = Arc::new(peer);
         self.tell(Command::Big(Packet { from, peer, kind: Kind::Gossip, payload: bytes })).await
     }
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use crypto::Peer;
+use crypto::{Credentials, Peer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::packet::{Kind, Packet, PacketTransport, TransportBroke};
+use crate::packet::{Kind, Packet, PacketTransport, Received, TransportBroke};
 
 /// Packets that wait for one node; a real socket's buffer holds no more.
 const INBOX: usize = 4096;
@@ -35,6 +35,7 @@ struct State {
     cut: BTreeSet<(SocketAddr, SocketAddr)>,
     inboxes: BTreeMap<SocketAddr, Inbox>,
     n_sent: u64,
+    payload_bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ impl Network {
             cut: BTreeSet::new(),
             inboxes: BTreeMap::new(),
             n_sent: 0,
+            payload_bytes_max: PAYLOAD_BYTES_MAX,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -67,12 +69,17 @@ impl Network {
         let inbox = Inbox::default();
         let arrived = Arc::clone(&inbox.arrived);
         self.lock().inboxes.insert(address, inbox);
-        MemoryTransport { network: self.clone(), address, peer, arrived }
+        MemoryTransport { network: self.clone(), address, peer: Arc::new(peer), arrived }
     }
 
     /// Sets the share of packets that get lost, from 0 to 1.
     pub fn set_loss(&self, loss: f64) {
         self.lock().loss = loss;
+    }
+
+    /// Sets the longest payload that packets carry.
+    pub fn set_payload_bytes_max(&self, limit: usize) {
+        self.lock().payload_bytes_max = limit;
     }
 
     /// Cuts or mends one direction between two nodes.
@@ -132,7 +139,7 @@ impl State {
 pub struct MemoryTransport {
     network: Network,
     address: SocketAddr,
-    peer: Peer,
+    peer: Arc<Peer>,
     arrived: Arc<Notify>,
 }
 
@@ -150,15 +157,19 @@ impl Drop for MemoryTransport {
 #[async_trait]
 impl PacketTransport for MemoryTransport {
     fn send(&mut self, to: SocketAddr, kind: Kind, payload: Vec<u8>) {
-        let packet = Packet { from: self.address, peer: self.peer.clone(), kind, payload };
+        let packet = Packet { from: self.address, peer: Arc::clone(&self.peer), kind, payload };
         self.network.lock().carry(to, packet);
     }
 
-    async fn receive(&mut self) -> Result<Packet, TransportBroke> {
+    fn trust(&mut self, _credentials: Arc<Credentials>) {
+        // Here a peer is whoever the test says.
+    }
+
+    async fn receive(&mut self) -> Result<Received, TransportBroke> {
         loop {
             let arrival = self.network.lock().arrival(self.address, Instant::now());
             match arrival {
-                Ok(packet) => return Ok(packet),
+                Ok(packet) => return Ok(Received::Packet(packet)),
                 Err(Some(due)) => tokio::select! {
                     () = sleep_until(due) => {}
                     () = self.arrived.notified() => {}
@@ -169,6 +180,6 @@ impl PacketTransport for MemoryTransport {
     }
 
     fn payload_bytes_max(&self) -> usize {
-        PAYLOAD_BYTES_MAX
+        self.network.lock().payload_bytes_max
     }
 }

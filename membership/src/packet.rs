@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use crypto::Peer;
+use crypto::{Credentials, Peer};
 use thiserror::Error;
 
 /// What a packet is about. The numbers are on the wire.
@@ -41,11 +42,30 @@ pub struct Packet {
     /// Where it came from.
     pub from: SocketAddr,
     /// Who sent it.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
     /// What it is about.
     pub kind: Kind,
     /// Its content, still unchecked.
     pub payload: Vec<u8>,
+}
+
+/// What came of waiting for the network.
+#[derive(Clone, Debug)]
+pub enum Received {
+    /// A packet.
+    Packet(Packet),
+    /// The address turned out to be our own.
+    Ourselves {
+        /// The address.
+        from: SocketAddr,
+    },
+    /// Somebody is there but no session came about.
+    Refused {
+        /// The address.
+        from: SocketAddr,
+        /// Why, in a few words.
+        reason: String,
+    },
 }
 
 /// The transport is broken and will carry nothing more.
@@ -63,13 +83,16 @@ pub trait PacketTransport: fmt::Debug + Send {
     /// Queues a packet. Never waits; loses it if it must.
     fn send(&mut self, to: SocketAddr, kind: Kind, payload: Vec<u8>);
 
+    /// Shows and trusts other credentials from now on.
+    fn trust(&mut self, credentials: Arc<Credentials>);
+
     /// Waits for the next packet, and does the transport's own work meanwhile. Nothing is lost if
     /// the wait is given up.
     ///
     /// # Errors
     ///
     /// [`TransportBroke`] if there will be no more.
-    async fn receive(&mut self) -> Result<Packet, TransportBroke>;
+    async fn receive(&mut self) -> Result<Received, TransportBroke>;
 
     /// The longest payload that it carries; longer ones go another way.
     fn payload_bytes_max(&self) -> usize;

@@ -23,6 +23,8 @@ const TRY_WITH_OTHERS: Duration = Duration::from_secs(30);
 /// An entry that did not answer for so long is waited for. Two tries may be lost.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
+const NO_ANSWER: &str = "no answer";
+
 /// Entries; a list is for first contact, not an inventory.
 const ENTRIES_MAX: usize = 64;
 
@@ -116,7 +118,7 @@ impl Seeds {
                 if seed.is_me {
                     seed.waiting_reason = None;
                 } else if seed.answered_last.is_none() {
-                    wait(seed, "no answer", now);
+                    wait(seed, NO_ANSWER, now);
                 }
                 addresses
             }
@@ -135,6 +137,15 @@ impl Seeds {
             seed.node = Some(node);
             if seed.waiting_reason.take().is_some() {
                 seed.since = now;
+            }
+        }
+    }
+
+    /// Somebody is there, but no session came about.
+    pub(crate) fn refused(&mut self, from: SocketAddr, reason: &str, now: Instant) {
+        for seed in self.states.iter_mut().filter(|seed| seed.resolved.contains(&from)) {
+            if seed.answered_last.is_none() {
+                wait(seed, reason, now);
             }
         }
     }
@@ -158,7 +169,7 @@ impl Seeds {
             }
             seed.answered_last = None;
             seed.node = None;
-            wait(seed, "no answer", last);
+            wait(seed, NO_ANSWER, last);
         }
     }
 

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::bridge::{self, Bridge, GossipDied, Settings};
 use crate::guard::{self, Admission, Clock, GossipId, Guard, KEY, Known};
-use crate::packet::{Kind, Packet, PacketTransport, TransportBroke};
+use crate::packet::{Kind, Packet, PacketTransport, Received, TransportBroke};
 use crate::probe::{Action, HELPERS, Ping, PingAck, PingReq, ProbeOutcome, Probes};
 use crate::record::{Payload, Presence, Record};
 use crate::seeds::{self, Own, Seeds};
@@ -76,7 +76,7 @@ enum Event {
     Credentials,
     Resolved(String, Result<Vec<SocketAddr>, String>),
     Sent(SocketAddr, Vec<u8>),
-    Packet(Packet),
+    Received(Received),
     Broke(TransportBroke),
 }
 
@@ -141,6 +141,7 @@ impl Task {
             cluster_id: guard::cluster_id(&current),
             interval: config.gossip_interval,
             phi: config.phi,
+            grace: config.grace,
             record,
         };
         let (bridge, chitchat) =
@@ -245,8 +246,8 @@ impl Running {
             }
             Some(Ok((entry, found))) = self.resolving.join_next() => Event::Resolved(entry, found),
             (to, bytes) = self.bridge.sent() => Event::Sent(to, bytes),
-            packet = self.transport.receive() => match packet {
-                Ok(packet) => Event::Packet(packet),
+            received = self.transport.receive() => match received {
+                Ok(received) => Event::Received(received),
                 Err(error) => Event::Broke(error),
             },
         }
@@ -270,6 +271,8 @@ impl Running {
             }
             Event::Command(command) => self.command(command).await,
             Event::Credentials => {
+                let credentials = Arc::clone(&self.credentials.borrow_and_update());
+                self.transport.trust(credentials);
                 self.say().await;
                 self.is_dirty = true;
             }
@@ -280,7 +283,11 @@ impl Running {
                 self.is_dirty = true;
             }
             Event::Sent(to, bytes) => self.send_gossip(to, &bytes),
-            Event::Packet(packet) => self.packet(packet).await,
+            Event::Received(Received::Packet(packet)) => self.packet(packet).await,
+            Event::Received(Received::Ourselves { from }) => self.seeds.heard_ourselves(from),
+            Event::Received(Received::Refused { from, reason }) => {
+                self.seeds.refused(from, &reason, Instant::now());
+            }
         }
         None
     }
@@ -390,6 +397,7 @@ impl Running {
                     packet.from = known.id.address;
                 }
                 if self.guard.hears(&packet.peer) {
+                    self.remember(packet.from, packet.peer.id);
                     self.gossip(packet.from, &packet.peer, &packet.payload).await;
                 }
             }
@@ -428,14 +436,15 @@ impl Running {
 
     /// chitchat wants to send something.
     fn send_gossip(&mut self, to: SocketAddr, bytes: &[u8]) {
-        let bytes = match self.guard.outbound(self.clock(), bytes) {
+        let limit = self.transport.payload_bytes_max();
+        let bytes = match self.guard.outbound(self.clock(), bytes, limit) {
             Ok(bytes) => bytes,
             Err(error) => {
                 warn!(error = %chain(&error), "Own gossip message was not understood");
                 return;
             }
         };
-        if bytes.len() <= self.transport.payload_bytes_max() {
+        if bytes.len() <= limit {
             self.transport.send(to, Kind::Gossip, bytes);
             return;
         }
@@ -460,10 +469,7 @@ impl Running {
         self.seeds.heard(from, peer.id, now);
         match kind {
             Kind::Gossip => {
-                if self.callers.len() >= CALLERS_MAX {
-                    self.callers.clear();
-                }
-                self.callers.insert(from, peer.id);
+                self.remember(from, peer.id);
                 self.gossip(from, &peer, &payload).await;
             }
             Kind::Ping => {
@@ -491,6 +497,14 @@ impl Running {
                 self.perform(actions);
             }
         }
+    }
+
+    /// So that a long answer finds its way by stream.
+    fn remember(&mut self, caller: SocketAddr, node: NodeId) {
+        if self.callers.len() >= CALLERS_MAX {
+            self.callers.clear();
+        }
+        self.callers.insert(caller, node);
     }
 
     /// A gossip message of an authenticated peer.

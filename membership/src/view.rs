@@ -50,6 +50,7 @@ impl View {
         let same = |(a, b): (&Member, &Member)| a.same_news(b);
         self.members.len() == other.members.len()
             && self.members.values().zip(other.members.values()).all(same)
+            && self.n_known_ids == other.n_known_ids
             && self.self_suspect == other.self_suspect
             && self.rival_incarnation == other.rival_incarnation
             && self.seeds.len() == other.seeds.len()

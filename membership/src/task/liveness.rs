@@ -33,6 +33,8 @@ pub(super) struct Watcher {
     lifeguard: Lifeguard,
     alive: BTreeSet<NodeId>,
     suspects: BTreeMap<NodeId, Instant>,
+    /// Who has ever been alive here. Whom we only heard of is nobody that we lost.
+    met: BTreeSet<NodeId>,
     incarnations: BTreeMap<NodeId, u64>,
 }
 
@@ -51,6 +53,7 @@ impl Watcher {
             lifeguard: Lifeguard::new(now, interval, interval * DETECTION),
             alive: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            met: BTreeSet::new(),
             incarnations: BTreeMap::new(),
         }
     }
@@ -112,6 +115,9 @@ impl Watcher {
     fn count(&mut self, now: Instant, guard: &Guard, heard: impl Fn(&Known) -> bool) {
         let (mut n_alive, mut n_members) = (1, 1);
         for known in guard.members().filter(|known| known.payload.state == Presence::Alive) {
+            if !self.met.contains(&known.node()) {
+                continue;
+            }
             let since = self.suspects.get(&known.node());
             if since.is_some_and(|since| *since + COUNTED <= now) {
                 continue;
@@ -134,6 +140,7 @@ impl Watcher {
         match liveness {
             Liveness::Alive => {
                 let back = self.suspects.remove(&node).is_some();
+                self.met.insert(node);
                 if self.alive.insert(node) {
                     info!(node.id = %node, address = %known.id.address, back, "Member is alive");
                 }
@@ -162,6 +169,7 @@ impl Watcher {
     fn forget(&mut self, members: &BTreeMap<NodeId, Member>) {
         self.alive.retain(|node| members.contains_key(node));
         self.suspects.retain(|node, _| members.contains_key(node));
+        self.met.retain(|node| members.contains_key(node));
         self.incarnations.retain(|node, _| members.contains_key(node));
     }
 }
