@@ -159,13 +159,15 @@ impl Progress {
                 let given_up =
                     ended().next_back().is_some_and(|last| !restart::is_restartable(tasks, last));
                 if is_updatable(draft, service, *slot) && !given_up {
-                    // What does not run loses nothing: it goes first.
-                    dirty.push((current.status.state == TaskState::Running, *slot));
+                    // What failed already waits for the others; what does not run loses nothing.
+                    let tried = ended().next().is_some();
+                    dirty.push((tried, current.status.state == TaskState::Running, *slot));
                 }
             } else if is_wanted(current) && is_new(&current) {
                 if current.status.state < TaskState::Running {
-                    // A slot that failed once is left to the restart policy.
-                    progress.n_starting += u64::from(ended().next().is_none());
+                    // A slot that failed and is empty is left to the restart policy.
+                    let goes_on = ended().next().is_none() || wanted(tasks).nth(1).is_some();
+                    progress.n_starting += u64::from(goes_on);
                 } else {
                     progress.last_up = progress.last_up.max(current.updated_at);
                     let rested = current.updated_at.plus(config.delay_nanos);
@@ -176,7 +178,7 @@ impl Progress {
             }
         }
         dirty.sort_unstable();
-        progress.dirty = dirty.into_iter().map(|(_, slot)| slot).collect();
+        progress.dirty = dirty.into_iter().map(|(_, _, slot)| slot).collect();
         failed.sort_unstable();
         progress.failed = failed.into_iter().map(|(_, task)| task).collect();
         progress
