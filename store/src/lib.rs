@@ -8,6 +8,7 @@
 //! * The Raft library is named in `raft` only; its types reach neither disk nor wire.
 #![deny(missing_docs)]
 
+pub mod autopilot;
 mod backend;
 mod changes;
 mod channel;
