@@ -44,6 +44,8 @@ impl Server {
             Ok((request, caller)) if is_about_cluster(request.uri().path()) => {
                 self.answer_cluster(request, caller).await
             }
+            // Another node may ask what a leader answers, not command this one's own things.
+            Ok((_, Caller { origin: Origin::Node(_), .. })) => unknown().await,
             Ok((mut request, caller)) => {
                 request.extensions_mut().insert(caller);
                 self.call(request).await

@@ -41,6 +41,8 @@ struct Fake {
     /// So many requests are first answered "not leader".
     deposed: AtomicU32,
     seen: std::sync::Mutex<Vec<String>>,
+    /// The other end of followed logs.
+    followed: std::sync::Mutex<Option<mpsc::Sender<LogLine>>>,
 }
 
 impl Fake {
@@ -50,6 +52,7 @@ impl Fake {
             unconfirmed: AtomicU32::new(0),
             deposed: AtomicU32::new(0),
             seen: std::sync::Mutex::default(),
+            followed: std::sync::Mutex::default(),
         })
     }
 
@@ -185,9 +188,12 @@ impl Cluster for Fake {
         &self,
         _: &Caller,
         reference: &str,
-        _: LogOptions,
+        options: LogOptions,
     ) -> Result<LogStream, Problem> {
         let (sender, lines) = mpsc::channel(8);
+        if options.follow {
+            *self.followed.lock().unwrap() = Some(sender.clone());
+        }
         for (source, line) in [(LogSource::Stdout, "out\n"), (LogSource::Stderr, "err\n")] {
             let line = LogLine {
                 at_unix_nanos: 1,
@@ -426,6 +432,36 @@ async fn the_client_reads_what_the_server_writes() {
     .await;
     let seen = fake.seen.lock().unwrap().join("\n");
     assert_eq!(seen, "remove image localhost:5000/a/b:1 force=true");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_ends_the_logs_it_followed_here_and_at_the_leader() {
+    let alone = Fake::new(Leads::Itself);
+    let leader = Fake::new(Leads::Itself);
+    let other = Fake::new(Leads::Other(Arc::clone(&leader)));
+    for (asked, leads) in [(&alone, &alone), (&other, &leader)] {
+        with_client(asked, |client| async move {
+            let options = LogOptions { stdout: true, follow: true, ..LogOptions::default() };
+            let shown = LogsShown::default();
+            let mut logs = client.logs(LogsOf::Service("web"), options, shown).await.unwrap();
+            logs.next().await.unwrap().unwrap();
+            let sender = leads.followed.lock().unwrap().clone().unwrap();
+            assert!(!sender.is_closed());
+            drop(logs);
+            sender.closed().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn another_node_may_ask_what_a_leader_answers_and_no_more() {
+    let server = Server::new(Fake::new(Leads::Itself), "0.1.0");
+    for (path, status) in [("/services", 200), ("/images/json", 404), ("/info", 404)] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = server.answer(request, Origin::Node("n2".to_owned())).await;
+        assert_eq!(response.status(), status, "{path}");
+    }
 }
 
 #[tokio::test]
