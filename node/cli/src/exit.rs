@@ -69,6 +69,10 @@ impl std::error::Error for Failure {}
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            // Nobody reads any more (`| head`): that needs no words.
+            return Self::new("");
+        }
         Self::new(error.to_string())
     }
 }

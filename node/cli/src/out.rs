@@ -28,8 +28,7 @@ impl Out {
         self.bytes(format!("{}\n", text.as_ref()).as_bytes())
     }
 
-    /// A part of the result. Nobody reading it any more (`| head`) is the end, not a failure
-    /// worth words.
+    /// A part of the result.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout.write_all(bytes)?;
         Ok(self.stdout.flush()?)

@@ -185,7 +185,7 @@ async fn inspect(
     } else {
         out.bytes(format::inspect(&found, format)?.as_bytes())?;
     }
-    missing.map_or(Ok(()), |failure| Err(failure.of("Error")))
+    missing.map_or(Ok(()), Err)
 }
 
 async fn update(args: &UpdateArgs, client: &Client, out: &mut Out) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ pub(crate) enum ImageCommand {
         #[arg(short, long)]
         quiet: bool,
         /// For another platform, as in linux/arm64
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         platform: String,
         /// NAME[:TAG|@DIGEST]
         image: String,

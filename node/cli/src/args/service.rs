@@ -130,7 +130,7 @@ pub(crate) struct LogsArgs {
     #[arg(long)]
     pub(crate) raw: bool,
     /// Only since then: a time (RFC 3339), Unix seconds, or so long ago (42m)
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) since: String,
     /// So many old lines of each task
     #[arg(short = 'n', long, default_value = "all")]
@@ -147,7 +147,7 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     /// Name; one is made up if not given
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
     /// replicated, global, replicated-job or global-job
     #[arg(long, default_value = "replicated")]
@@ -283,31 +283,31 @@ pub(crate) struct CommonArgs {
     #[arg(long = "replicas-max-per-node", value_name = "N")]
     pub(crate) max_per_node: Option<u64>,
     /// CPUs, as in 0.5
-    #[arg(long = "limit-cpu", value_parser = units::cpus)]
+    #[arg(long = "limit-cpu", value_name = "CPUS", value_parser = units::cpus)]
     pub(crate) limit_cpu: Option<i64>,
     /// Memory, as in 64m
-    #[arg(long = "limit-memory", value_parser = units::bytes)]
+    #[arg(long = "limit-memory", value_name = "BYTES", value_parser = units::bytes)]
     pub(crate) limit_memory: Option<i64>,
     /// Processes
     #[arg(long = "limit-pids")]
     pub(crate) limit_pids: Option<i64>,
     /// CPUs to set aside
-    #[arg(long = "reserve-cpu", value_parser = units::cpus)]
+    #[arg(long = "reserve-cpu", value_name = "CPUS", value_parser = units::cpus)]
     pub(crate) reserve_cpu: Option<i64>,
     /// Memory to set aside
-    #[arg(long = "reserve-memory", value_parser = units::bytes)]
+    #[arg(long = "reserve-memory", value_name = "BYTES", value_parser = units::bytes)]
     pub(crate) reserve_memory: Option<i64>,
     /// After which endings a task gets a successor: none, on-failure or any
     #[arg(long = "restart-condition", value_parser = ["none", "on-failure", "any"])]
     pub(crate) restart_condition: Option<String>,
     /// How long to wait before
-    #[arg(long = "restart-delay", value_parser = units::nanos)]
+    #[arg(long = "restart-delay", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) restart_delay: Option<i64>,
     /// How often at most
     #[arg(long = "restart-max-attempts")]
     pub(crate) restart_max_attempts: Option<u64>,
     /// In how long a time
-    #[arg(long = "restart-window", value_parser = units::nanos)]
+    #[arg(long = "restart-window", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) restart_window: Option<i64>,
     /// How updates go.
     #[command(flatten)]
@@ -337,7 +337,7 @@ pub(crate) struct CommonArgs {
     #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) tty: Option<bool>,
     /// Between the stop signal and SIGKILL
-    #[arg(long = "stop-grace-period", value_parser = units::nanos)]
+    #[arg(long = "stop-grace-period", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) stop_grace_period: Option<i64>,
     /// Signal that asks it to stop
     #[arg(long = "stop-signal")]
@@ -360,20 +360,24 @@ pub(crate) struct UpdatePolicyArgs {
     #[arg(long = "update-parallelism", id = "update-parallelism", value_name = "N")]
     pub(crate) parallelism: Option<u64>,
     /// Between two batches
-    #[arg(long = "update-delay", id = "update-delay", value_parser = units::nanos)]
+    #[arg(long = "update-delay", id = "update-delay", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) delay: Option<i64>,
     /// pause, continue or rollback
-    #[arg(long = "update-failure-action", id = "update-failure-action")]
+    #[arg(long = "update-failure-action", id = "update-failure-action", value_name = "ACTION")]
     #[arg(value_parser = ["pause", "continue", "rollback"])]
     pub(crate) failure_action: Option<String>,
     /// How long a new task is watched for failure
-    #[arg(long = "update-monitor", id = "update-monitor", value_parser = units::nanos)]
+    #[arg(long = "update-monitor", id = "update-monitor", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) monitor: Option<i64>,
     /// Share of failures that is tolerated
-    #[arg(long = "update-max-failure-ratio", id = "update-max-failure-ratio")]
+    #[arg(
+        long = "update-max-failure-ratio",
+        id = "update-max-failure-ratio",
+        value_name = "RATIO"
+    )]
     pub(crate) max_failure_ratio: Option<f32>,
     /// start-first or stop-first
-    #[arg(long = "update-order", id = "update-order")]
+    #[arg(long = "update-order", id = "update-order", value_name = "ORDER")]
     #[arg(value_parser = ["start-first", "stop-first"])]
     pub(crate) order: Option<String>,
 }
@@ -385,20 +389,24 @@ pub(crate) struct RollbackPolicyArgs {
     #[arg(long = "rollback-parallelism", id = "rollback-parallelism", value_name = "N")]
     pub(crate) parallelism: Option<u64>,
     /// Between two batches
-    #[arg(long = "rollback-delay", id = "rollback-delay", value_parser = units::nanos)]
+    #[arg(long = "rollback-delay", id = "rollback-delay", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) delay: Option<i64>,
     /// pause or continue
-    #[arg(long = "rollback-failure-action", id = "rollback-failure-action")]
+    #[arg(long = "rollback-failure-action", id = "rollback-failure-action", value_name = "ACTION")]
     #[arg(value_parser = ["pause", "continue"])]
     pub(crate) failure_action: Option<String>,
     /// How long a new task is watched for failure
-    #[arg(long = "rollback-monitor", id = "rollback-monitor", value_parser = units::nanos)]
+    #[arg(long = "rollback-monitor", id = "rollback-monitor", value_name = "DURATION", value_parser = units::nanos)]
     pub(crate) monitor: Option<i64>,
     /// Share of failures that is tolerated
-    #[arg(long = "rollback-max-failure-ratio", id = "rollback-max-failure-ratio")]
+    #[arg(
+        long = "rollback-max-failure-ratio",
+        id = "rollback-max-failure-ratio",
+        value_name = "RATIO"
+    )]
     pub(crate) max_failure_ratio: Option<f32>,
     /// start-first or stop-first
-    #[arg(long = "rollback-order", id = "rollback-order")]
+    #[arg(long = "rollback-order", id = "rollback-order", value_name = "ORDER")]
     #[arg(value_parser = ["start-first", "stop-first"])]
     pub(crate) order: Option<String>,
 }

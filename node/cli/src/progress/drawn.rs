@@ -71,7 +71,9 @@ impl Drawn {
 
     /// Leaves the terminal as it was.
     pub(super) fn clear(&self) {
-        if let How::Bars { all, .. } = &self.how {
+        if let How::Bars { all, overall, slots } = &self.how {
+            slots.values().for_each(ProgressBar::finish_and_clear);
+            overall.finish_and_clear();
             // A terminal that is gone needs no clearing.
             drop(all.clear());
         }
