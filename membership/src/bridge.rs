@@ -153,3 +153,26 @@ impl Socket for Ends {
         Ok(self.inbox.pop().await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_chitchat_is_noticed() {
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let settings = Settings {
+            id: GossipId { short: "0123456789a".to_owned(), generation: 1, address },
+            cluster_id: "c".to_owned(),
+            interval: Duration::from_millis(500),
+            phi: 8.0,
+            grace: Duration::from_secs(60),
+            record: "record".to_owned(),
+        };
+        let (_bridge, chitchat) = Bridge::start(settings).await.unwrap();
+        let ended = chitchat.termination_watcher();
+        chitchat.abort();
+        let ended = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        assert!(matches!(ended, Ok(Err(_))), "as after a panic: {ended:?}");
+    }
+}

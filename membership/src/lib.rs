@@ -76,7 +76,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The measured defaults: 500 ms and phi 8 find a dead node within 3 to 4 seconds.
+    /// The measured defaults: 500 ms and phi 8. In virtual time a dead node is suspected by all
+    /// after 3.4 s (10 nodes) to 3.8 s (60 nodes); 10 nodes made no false suspicion in 200 s at
+    /// 10, 30 and 50 % loss.
     #[must_use]
     pub fn new(listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String>) -> Self {
         let gossip_interval = Duration::from_millis(500);

@@ -20,6 +20,10 @@ const TRY_ALONE: Duration = Duration::from_secs(1);
 /// While somebody is: a partition longer than the memory for dead nodes heals only here.
 const TRY_WITH_OTHERS: Duration = Duration::from_secs(30);
 
+/// While somebody is there, for entries that do not answer: two groups that started apart should
+/// not wait for each other.
+const TRY_WAITING: Duration = Duration::from_secs(5);
+
 /// An entry that did not answer for so long is waited for. Two tries may be lost.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
@@ -48,6 +52,7 @@ pub(crate) struct Seeds {
     states: Vec<SeedState>,
     contacts: Vec<SocketAddr>,
     tried_last: Option<Instant>,
+    tried_waiting_last: Option<Instant>,
 }
 
 impl Seeds {
@@ -66,7 +71,7 @@ impl Seeds {
             waiting_reason: Some("not tried yet".to_owned()),
         };
         let states = entries.into_iter().map(state).collect();
-        Self { own, states, contacts: Vec::new(), tried_last: None }
+        Self { own, states, contacts: Vec::new(), tried_last: None, tried_waiting_last: None }
     }
 
     pub(crate) fn states(&self) -> &[SeedState] {
@@ -86,14 +91,21 @@ impl Seeds {
 
     /// The entries to resolve and call now; contacts are called as they are.
     pub(crate) fn due(&mut self, now: Instant, alone: bool) -> Option<Due> {
-        let period = if alone { TRY_ALONE } else { TRY_WITH_OTHERS };
-        if self.tried_last.is_some_and(|last| now < last + period) {
+        let is_due = |last: Option<Instant>, period| last.is_none_or(|last| last + period <= now);
+        let everybody = is_due(self.tried_last, if alone { TRY_ALONE } else { TRY_WITH_OTHERS });
+        if !everybody && !is_due(self.tried_waiting_last, TRY_WAITING) {
             return None;
         }
-        self.tried_last = Some(now);
-        let names = self.states.iter().filter(|seed| !seed.is_me);
-        let names = names.map(|seed| seed.entry.clone()).collect();
-        Some(Due { names, addresses: self.contacts.clone() })
+        self.tried_waiting_last = Some(now);
+        let is_called =
+            |seed: &&SeedState| !seed.is_me && (everybody || seed.waiting_reason.is_some());
+        let names = self.states.iter().filter(is_called).map(|seed| seed.entry.clone()).collect();
+        let mut addresses = Vec::new();
+        if everybody {
+            self.tried_last = Some(now);
+            addresses.clone_from(&self.contacts);
+        }
+        Some(Due { names, addresses })
     }
 
     /// What a name resolved to. Returns the addresses to call.
@@ -305,16 +317,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tries_each_second_alone_and_each_half_minute_in_company() {
+    async fn tries_each_second_alone_and_less_often_in_company() {
         let start = Instant::now();
-        for (alone, period) in [(true, 1), (false, 30)] {
+        let there = address("10.0.0.2:7964");
+        for (alone, answers, period) in [(true, false, 1), (false, true, 30), (false, false, 5)] {
             let mut seeds = seeds(&["a"], start);
+            seeds.resolved("a:7964", Ok(vec![there]), start);
+            if answers {
+                seeds.heard(there, NodeId::from_bytes([2; 16]), start);
+            }
             let mut tries = 0;
             for second in 0..60 {
                 let now = start + Duration::from_secs(second);
-                tries += u64::from(seeds.due(now, alone).is_some());
+                let due = seeds.due(now, alone);
+                tries += u64::from(due.is_some_and(|due| !due.names.is_empty()));
             }
-            assert_eq!(tries, 60 / period);
+            assert_eq!(tries, 60 / period, "alone {alone}, answers {answers}");
         }
     }
 }

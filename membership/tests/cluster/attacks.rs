@@ -262,6 +262,8 @@ async fn strangers_clusters_and_noise_are_not_answered() {
     for length in 0..200 {
         let noise: Vec<u8> = (0..length).map(|n| (n * 7 + length) as u8).collect();
         stage.send_to_all(&noise);
+        // Below the rate at which they would not even be read.
+        stage.sim.pass(SECOND / 40).await;
     }
     let answer = tokio::time::timeout(SECOND / 4, stage.attacker.receive());
     assert!(answer.await.is_err(), "nobody answered");

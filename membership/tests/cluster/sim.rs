@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const UNIX: u64 = 1_800_000_000;
 
 /// A quarter of an hour would take too long even in virtual time.
-pub(crate) const GRACE: Duration = Duration::from_secs(60);
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
 /// How often the tests look.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
