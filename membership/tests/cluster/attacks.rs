@@ -1,6 +1,6 @@
 //! A real member sends what kills, renames and crashes bare chitchat nodes. Here nothing happens.
 //!
-//! Each forged message is well-formed to chitchat 0.11.2, which the tests check: it would be obeyed.
+//! Each forged message is one that chitchat 0.11.2 itself reads without complaint, which is checked.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Forge {
         }
     }
 
-    /// What a bare chitchat would obey.
-    fn obeyed(self) -> Vec<u8> {
+    /// The bytes, which chitchat itself reads without complaint.
+    fn well_formed(self) -> Vec<u8> {
         assert!(ChitchatMessage::deserialize(&mut &self.0[..]).is_ok());
         self.0
     }
@@ -154,7 +154,7 @@ impl Stage {
 async fn a_heartbeat_of_the_far_future_kills_nobody() {
     let mut stage = Stage::new(21).await;
     let entries = [(stage.victim(), u64::MAX, 1)];
-    let forged = Forge::message(0).digest(&entries).text(&stage.cluster_id).obeyed();
+    let forged = Forge::message(0).digest(&entries).text(&stage.cluster_id).well_formed();
     stage.send_to_all(&forged);
     assert_eq!(stage.sim.false_suspicions(SECOND * 20).await, 0);
     stage.unharmed("heartbeat").await;
@@ -183,8 +183,8 @@ async fn nobody_speaks_for_another() {
     for (key, value) in texts {
         let mut operation = node_operation(&victim, 0, 0);
         operation.extend(value_operation(key, value, 9, 0));
-        stage.send_to_all(&Forge::message(2).delta(&operation).obeyed());
-        stage.send_to_all(&Forge::message(1).digest(&entries).delta(&operation).obeyed());
+        stage.send_to_all(&Forge::message(2).delta(&operation).well_formed());
+        stage.send_to_all(&Forge::message(1).digest(&entries).delta(&operation).well_formed());
         operations = operation;
     }
     // Its own record, but in another's place, or with a version it did not sign.
@@ -193,7 +193,7 @@ async fn nobody_speaks_for_another() {
     for (under, version) in [(&victim, 9), (&own_id, u64::MAX)] {
         let mut operation = node_operation(under, 0, 0);
         operation.extend(value_operation("r", &own, version, 0));
-        stage.send_to_all(&Forge::message(2).delta(&operation).obeyed());
+        stage.send_to_all(&Forge::message(2).delta(&operation).well_formed());
     }
     assert!(!operations.is_empty());
     stage.unharmed("other nodes' values").await;
@@ -218,7 +218,7 @@ async fn an_ack_of_77_bytes_crashes_nobody() {
         [node_operation(&victim, 0, 0), value_operation("r", value, 99, 2)].concat(),
     ];
     for delta in deltas {
-        stage.send_to_all(&Forge::message(2).delta(&delta).obeyed());
+        stage.send_to_all(&Forge::message(2).delta(&delta).well_formed());
         stage.sim.pass(SECOND).await;
     }
     stage.unharmed("assertions").await;
@@ -240,7 +240,7 @@ async fn ghosts_do_not_fill_the_digest() {
     ghosts.dedup();
     for some in ghosts.chunks(451) {
         let entries: Vec<_> = some.iter().map(|ghost| (ghost.clone(), 5, 1)).collect();
-        let forged = Forge::message(0).digest(&entries).text(&stage.cluster_id).obeyed();
+        let forged = Forge::message(0).digest(&entries).text(&stage.cluster_id).well_formed();
         assert!(forged.len() < 65_507);
         for _ in 0..3 {
             stage.send_to_all(&forged);
@@ -248,7 +248,7 @@ async fn ghosts_do_not_fill_the_digest() {
         }
     }
     let all: Vec<_> = ghosts.iter().map(|ghost| (ghost.clone(), 5, 1)).collect();
-    stage.send_to_all(&Forge::message(0).digest(&all).text(&stage.cluster_id).obeyed());
+    stage.send_to_all(&Forge::message(0).digest(&all).text(&stage.cluster_id).well_formed());
     stage.sim.pass(SECOND * 5).await;
     stage.unharmed("ghosts").await;
 }
@@ -256,9 +256,9 @@ async fn ghosts_do_not_fill_the_digest() {
 #[tokio::test(start_paused = true)]
 async fn strangers_clusters_and_noise_are_not_answered() {
     let mut stage = Stage::new(25).await;
-    let wrong = Forge::message(0).digest(&[]).text("another cluster").obeyed();
+    let wrong = Forge::message(0).digest(&[]).text("another cluster").well_formed();
     stage.send_to_all(&wrong);
-    stage.send_to_all(&Forge::message(3).obeyed());
+    stage.send_to_all(&Forge::message(3).well_formed());
     for length in 0..200 {
         let noise: Vec<u8> = (0..length).map(|n| (n * 7 + length) as u8).collect();
         stage.send_to_all(&noise);
