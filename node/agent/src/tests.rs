@@ -224,18 +224,19 @@ async fn a_failed_start_is_a_failed_task() {
 async fn a_slow_pull_holds_up_nobody() {
     let (dir, runtime, control) = fake(FakeBehaviour::default());
     let mut life = Life::begin(dir.path(), &runtime);
-    life.assign(&[(1, TaskState::Running)]);
-    life.until_state(1, TaskState::Running).await;
+    life.assign(&[(90, TaskState::Running)]);
+    life.until_state(90, TaskState::Running).await;
 
     control.behave(|behaviour| behaviour.prepare_delay = Duration::from_secs(300));
-    let pulls = (2..12).map(|nth| (nth, TaskState::Running));
     let before = tokio::time::Instant::now();
-    let tasks: Vec<_> = [(1, TaskState::Shutdown)].into_iter().chain(pulls).collect();
-    life.assign(&tasks);
-    life.until_state(1, TaskState::Shutdown).await;
+    // More pulls than there is room for, and all of them come before the stop.
+    let pulls: Vec<_> = (2..80).map(|nth| (nth, TaskState::Running)).collect();
+    life.assign(&[&pulls[..], &[(90, TaskState::Running)]].concat());
+    life.until_state(2, TaskState::Preparing).await;
+    life.assign(&[&pulls[..], &[(90, TaskState::Shutdown)]].concat());
+    life.until_state(90, TaskState::Shutdown).await;
     assert!(before.elapsed() < Duration::from_secs(1));
     // A pull that nobody waits for is given up, and its task with it.
-    life.until_state(2, TaskState::Preparing).await;
     life.assign(&[(2, TaskState::Shutdown)]);
     life.until_state(2, TaskState::Shutdown).await;
     assert!(before.elapsed() < Duration::from_secs(1));
