@@ -17,11 +17,16 @@
 
 pub mod fake;
 
+mod cgroup;
 mod container;
+mod embedded;
 mod error;
 mod fs;
 mod image;
 mod images;
+mod pid;
+mod shim;
+mod supervised;
 
 use std::fmt::Debug;
 use std::io;
@@ -36,9 +41,11 @@ use tokio::sync::{mpsc, watch};
 pub use container::{
     Container, Exit, LogLine, LogQuery, LogStream, Phase, Prepared, RuntimeInfo, TaskContainer,
 };
+pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::{Blame, RuntimeError};
 pub use image::{Freed, Image, RegistryAuth};
 pub use images::{DEMO_IMAGE, login_from_docker_config};
+pub use shim::shim_main;
 
 /// Lines of output that wait for a slow reader before the sender waits for it.
 pub const LOG_LINES_QUEUED_MAX: usize = 256;

@@ -225,12 +225,16 @@ impl ImageStore {
             .map_err(|error| RuntimeError::io(format!("removing {image}"), error))
     }
 
-    /// Deletes blobs and layers that no name and nothing in `used_dirs` needs.
-    pub(crate) async fn collect(&self, used_dirs: &[PathBuf]) -> Result<Freed, RuntimeError> {
+    /// Deletes blobs and layers that no name needs, and no directory of `used_dirs`.
+    pub(crate) async fn collect(
+        &self,
+        used_dirs: impl FnOnce() -> Result<Vec<PathBuf>, RuntimeError>,
+    ) -> Result<Freed, RuntimeError> {
         let _alone = self.users.write().await;
+        // Asked only now: while somebody prepares a task its directories are not known yet.
+        let mut layers: BTreeSet<PathBuf> = used_dirs()?.into_iter().collect();
         let records = self.records()?;
         let mut blobs = BTreeSet::new();
-        let mut layers: BTreeSet<PathBuf> = used_dirs.iter().cloned().collect();
         for record in &records {
             for digest in record.layer_digests.iter().chain([&record.digest, &record.config_digest])
             {

@@ -79,11 +79,15 @@ async fn a_saved_archive_is_loaded_run_removed_and_collected() {
     assert_eq!(fs::read(ready.lower_dirs[0].join("hello")).unwrap(), b"world");
 
     store.remove("busy:1").unwrap();
-    assert_eq!(store.collect(&[]).await.unwrap(), Freed::default(), "it has another name");
+    assert_eq!(
+        store.collect(|| Ok(Vec::new())).await.unwrap(),
+        Freed::default(),
+        "it has another name"
+    );
     store.remove("other/busy:2").unwrap();
-    store.collect(&ready.lower_dirs).await.unwrap();
+    store.collect(|| Ok(ready.lower_dirs.clone())).await.unwrap();
     assert!(ready.lower_dirs[0].exists(), "a task uses it");
-    store.collect(&[]).await.unwrap();
+    store.collect(|| Ok(Vec::new())).await.unwrap();
     assert!(!ready.lower_dirs[0].exists());
     assert!(store.ready("skep/demo", None).await.unwrap().lower_dirs[0].exists());
 }
