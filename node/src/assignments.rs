@@ -61,7 +61,8 @@ fn entry(port: &PortConfig, backend: Option<(model::TaskId, NodeId, u16)>) -> In
         protocol: port.protocol,
         published_port: port.published_port,
         mode: port.publish_mode,
-        backend: backend.filter(|_| port.publish_mode == PublishMode::Ingress || port.published_port != 0),
+        backend: backend
+            .filter(|_| port.publish_mode == PublishMode::Ingress || port.published_port != 0),
     }
 }
 

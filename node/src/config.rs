@@ -131,6 +131,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// API socket.
     pub socket: PathBuf,
+    /// Sockets of containers; short, because the path of a socket has 107 bytes at most.
+    pub run_dir: PathBuf,
+    /// Whether containers run in the user namespace of an ordinary user.
+    pub rootless: bool,
     /// Runtime.
     pub runtime: RuntimeChoice,
     /// `engine.labels.*`.
@@ -199,7 +203,8 @@ impl Config {
             let what = "a cluster is founded with 3 or 5 voters".to_owned();
             return Err(ConfigError::Value { name: "--voters", value: voters.to_string(), what });
         }
-        let given = options.advertise.as_deref().map(|text| address("--advertise", text)).transpose()?;
+        let given =
+            options.advertise.as_deref().map(|text| address("--advertise", text)).transpose()?;
         let (advertise, advertise_why) = match given {
             Some(address) => (address, "given"),
             None => (SocketAddr::new(own_address(&beginning), PORT), "the way to the first seed"),
@@ -208,8 +213,9 @@ impl Config {
             Some(text) => address("--listen", text)?,
             None => SocketAddr::new(default_listen(given, advertise), advertise.port()),
         };
-        let publish =
-            options.publish_address.or_else(|| advertise.ip().is_loopback().then(|| advertise.ip()));
+        let publish = options
+            .publish_address
+            .or_else(|| advertise.ip().is_loopback().then(|| advertise.ip()));
         Ok(Self {
             secret,
             beginning,
@@ -220,6 +226,8 @@ impl Config {
             publish,
             data_dir: options.data_dir.unwrap_or_else(default_data_dir),
             socket: socket(options.host.as_deref())?,
+            run_dir: run_dir(),
+            rootless: !is_root(),
             runtime: runtime_choice(options.runtime.as_deref())?,
             labels: options.labels.unwrap_or_default(),
             zone: options.zone.unwrap_or_default(),
@@ -333,6 +341,15 @@ fn socket(host: Option<&str>) -> Result<PathBuf, ConfigError> {
             Ok(base.unwrap_or_else(default_data_dir).join("skep/skep.sock"))
         }
     }
+}
+
+/// `/run/skep`, or for an ordinary user `$XDG_RUNTIME_DIR/skep`.
+fn run_dir() -> PathBuf {
+    if is_root() {
+        return PathBuf::from("/run/skep");
+    }
+    let own = || PathBuf::from(format!("/tmp/skep-{}", rustix::process::getuid().as_raw()));
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(own, |dir| PathBuf::from(dir).join("skep"))
 }
 
 fn runtime_choice(text: Option<&str>) -> Result<RuntimeChoice, ConfigError> {

@@ -5,6 +5,7 @@
 //! | `/leader` | unary | anyone an eligible node: who leads, which cluster |
 //! | `/join` | unary | a token's holder an eligible node, relayed to the leader |
 //! | `/admit` | unary | a node the leader: admit me, or take note of what is new |
+//! | `/enlist` | unary | the leader an eligible node: keep the log under this number |
 //! | `/renew` | unary | a worker an eligible node: a new certificate |
 //! | `/agent/assignments` | stream | a node the leader |
 //! | `/agent/report` | unary | a node the leader |
@@ -25,6 +26,8 @@ pub(crate) const LEADER: &str = "/leader";
 pub(crate) const JOIN: &str = "/join";
 /// Path of [`AdmitRequest`].
 pub(crate) const ADMIT: &str = "/admit";
+/// Path of [`EnlistRequest`].
+pub(crate) const ENLIST: &str = "/enlist";
 /// Path of [`RenewRequest`].
 pub(crate) const RENEW: &str = "/renew";
 /// Path of [`AssignmentsRequest`].
@@ -101,6 +104,21 @@ pub(crate) struct AdmitAnswer {
     pub(crate) raft_id: u64,
 }
 
+/// The leader asks an eligible node to keep the log.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct EnlistRequest {
+    /// Its number in Raft.
+    pub(crate) raft_id: u64,
+    /// The cluster.
+    pub(crate) cluster: ClusterId,
+    /// Generation of the cluster after repaired quorum losses.
+    pub(crate) recovery_epoch: u32,
+}
+
+/// It keeps the log from now on.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct EnlistAnswer {}
+
 /// A worker asks for a new certificate. Who asks is known from the handshake.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct RenewRequest {}
@@ -166,6 +184,10 @@ pub(crate) struct ReportRequest {
 /// The report is in the store.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct ReportAnswer {}
+
+/// Bytes of HTTP/1.1 for the leader's API.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct ApiRequest {}
 
 /// A connection for a task of the asked node.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

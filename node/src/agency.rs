@@ -1,0 +1,93 @@
+//! The agent and its surroundings: begins when the cluster is known, hands over in its words.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent::{Agent, Assignment, AssignmentSet, Reports};
+use crypto::NodeId;
+use model::ClusterId;
+use runtime::Runtime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::messages::Assignments;
+
+/// What the agent is made of.
+pub(crate) struct Agency {
+    pub(crate) me: NodeId,
+    pub(crate) hostname: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) genesis: watch::Receiver<Option<[u8; 16]>>,
+    pub(crate) assignments: watch::Receiver<Option<Arc<Assignments>>>,
+    pub(crate) reports: watch::Sender<Reports>,
+}
+
+impl Agency {
+    /// Waits for the cluster, then runs the agent until told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        let known = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            known = self.genesis.wait_for(Option::is_some) => known.map(|genesis| *genesis),
+        };
+        let Ok(Some(genesis)) = known else { return Ok(()) };
+        let config = agent::Config {
+            dir: self.dir.clone(),
+            node: self.me,
+            hostname: self.hostname.clone(),
+            cluster: ClusterId::from_bytes(genesis),
+        };
+        let sets = watch::Sender::new(Arc::new(AssignmentSet::default()));
+        let opened = Agent::open(config, Arc::clone(&self.runtime), sets.subscribe(), stop.clone());
+        let (agent, running) = opened.map_err(|error| error.to_string())?;
+        let mut reports = agent.reports();
+        tokio::select! {
+            () = running => Ok(()),
+            () = translate(self.assignments, sets) => Ok(()),
+            () = copy(&mut reports, &self.reports) => Ok(()),
+        }
+    }
+}
+
+/// Hands assignments over in the agent's words.
+async fn translate(
+    mut assignments: watch::Receiver<Option<Arc<Assignments>>>,
+    sets: watch::Sender<Arc<AssignmentSet>>,
+) {
+    loop {
+        let now = assignments.borrow_and_update().clone();
+        if let Some(now) = now {
+            sets.send_replace(Arc::new(in_agents_words(&now)));
+        }
+        if assignments.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn in_agents_words(assignments: &Assignments) -> AssignmentSet {
+    let tasks: BTreeMap<_, _> = assignments
+        .tasks
+        .iter()
+        .map(|assigned| {
+            let assignment = Assignment {
+                task: assigned.task.clone(),
+                service_name: assigned.service_name.clone(),
+                registry_auth: None,
+            };
+            (assigned.task.id, assignment)
+        })
+        .collect();
+    AssignmentSet { heard: true, tasks }
+}
+
+async fn copy(from: &mut watch::Receiver<Reports>, to: &watch::Sender<Reports>) {
+    loop {
+        to.send_replace(Arc::clone(&from.borrow_and_update()));
+        if from.changed().await.is_err() {
+            // The agent has ended; its own branch says so.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Between the nouns of the store and the JSON of the API. Pure, both ways.
+//!
+//! What the model has no place for is refused, never dropped: a container must not
+//! run with less than its user asked for.
+
+pub(crate) mod read;
+mod show;
+mod show_spec;
+mod words;
+
+pub(crate) use read::{node_spec, service_spec};
+pub(crate) use show::{RaftView, node, service, task};
+pub(crate) use show_spec::shown_service_spec;
+
+#[cfg(test)]
+mod tests;

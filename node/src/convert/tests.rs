@@ -1,0 +1,63 @@
+//! What goes in comes out.
+
+use api::wire;
+use serde_json::json;
+
+use super::{service_spec, shown_service_spec};
+
+fn read(value: serde_json::Value) -> Result<model::ServiceSpec, String> {
+    let spec: wire::service::ServiceSpec = serde_json::from_value(value).unwrap();
+    service_spec(spec).map_err(|problem| problem.message)
+}
+
+#[test]
+fn a_spec_comes_out_as_it_went_in() {
+    let given = json!({
+        "Name": "web",
+        "Labels": {"a": "b"},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": "nginx:latest", "Args": ["-x"], "Env": ["A=1"], "Init": false,
+                "Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 4096}}],
+                "StopGracePeriod": 3_000_000_000_i64, "Isolation": "default",
+                "Healthcheck": {"Test": ["CMD", "x"], "Interval": 2_000_000_000_i64},
+                "CapabilityDrop": ["CAP_NET_RAW"],
+                "Privileges": {"CredentialSpec": null, "SELinuxContext": null, "NoNewPrivileges": true}
+            },
+            "Resources": {"Limits": {"MemoryBytes": 64_000_000}, "Reservations": {"NanoCPUs": 500_000_000}},
+            "RestartPolicy": {"Condition": "on-failure", "Delay": 1_000_000_000_i64, "MaxAttempts": 3},
+            "Placement": {"Constraints": ["node.role==worker"],
+                "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]},
+            "ForceUpdate": 2, "Runtime": "container"
+        },
+        "Mode": {"Replicated": {"Replicas": 3}},
+        "UpdateConfig": {"Parallelism": 2, "Delay": 5, "FailureAction": "rollback",
+            "Monitor": 7, "MaxFailureRatio": 0.25, "Order": "start-first"},
+        "EndpointSpec": {"Mode": "vip", "Ports": [{"Protocol": "tcp", "TargetPort": 80,
+            "PublishedPort": 8080, "PublishMode": "ingress"}]}
+    });
+    let shown = shown_service_spec(&read(given.clone()).unwrap());
+    assert_eq!(serde_json::to_value(shown).unwrap(), given);
+}
+
+#[test]
+fn what_has_no_place_is_refused_and_never_dropped() {
+    let spec = |container: serde_json::Value, rest: serde_json::Value| {
+        let mut spec = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": container}});
+        for (key, value) in rest.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        read(spec).map(|_| ()).unwrap_err()
+    };
+    let image = json!({"Image": "nginx"});
+    for (error, expected) in [
+        (spec(json!({}), json!({})), "image"),
+        (spec(image.clone(), json!({"Name": "we b"})), "DNS name"),
+        (spec(image.clone(), json!({"Networks": [{"Target": "n"}]})), "networks"),
+        (spec(image.clone(), json!({"Mode": {"Replicated": {}, "Global": {}}})), "only one"),
+        (spec(image.clone(), json!({"UpdateConfig": {"FailureAction": "pray"}})), "pray"),
+        (spec(image, json!({"EndpointSpec": {"Ports": [{"TargetPort": 70_000}]}})), "70000"),
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+}

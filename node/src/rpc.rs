@@ -1,0 +1,228 @@
+//! Who may ask this node what: every path with its check, on one page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use api::cluster::Origin;
+use api::server::{Limits, Server};
+use crypto::stream::{Code, Context, Offer, Router, Status};
+use crypto::{Credentials, NodeId, Role, Standing};
+use membership::{Membership, View};
+use model::Grant;
+use runtime::Runtime;
+use store::Store;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Duration, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::front::logs;
+use crate::ingress;
+use crate::joining::Gatekeeper;
+use crate::leadership::Leadership;
+use crate::messages::{
+    ADMIT, API, ASSIGNMENTS, AdmitRequest, ApiRequest, AssignmentsRequest, BIG_GOSSIP, BigGossip,
+    BigGossipAnswer, ENLIST, EnlistAnswer, EnlistRequest, JOIN, JoinRequest, LEADER, LOGS,
+    LeaderAnswer, LeaderRequest, LogsRequest, PROXY, ProxyRequest, RELAY, RENEW, REPORT,
+    RelayRequest, RenewAnswer, RenewRequest, ReportRequest,
+};
+use crate::standing::unix_seconds;
+
+/// A relay gives its third party this long to answer a SYN.
+const RELAY_CONNECT: Duration = Duration::from_millis(1_500);
+
+/// What every node answers.
+#[derive(Clone)]
+pub(crate) struct Everybody {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) membership: Membership,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) leadership: Leadership,
+    pub(crate) genesis: watch::Receiver<Option<[u8; 16]>>,
+}
+
+/// What eligible nodes answer beside it.
+#[derive(Clone)]
+pub(crate) struct Eligible {
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
+    pub(crate) store: Store,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) api: Arc<Server>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A member of the cluster, by a certificate that has not expired.
+fn member(context: &Context) -> Result<NodeId, Status> {
+    let peer = &context.peer;
+    if peer.candidate {
+        return Err(Status::denied("a token's holder joins first"));
+    }
+    if peer.standing != Standing::Valid {
+        return Err(Status::denied("the certificate has expired: renew it"));
+    }
+    Ok(peer.id)
+}
+
+/// A member that holds the cluster key.
+fn eligible(context: &Context) -> Result<NodeId, Status> {
+    let id = member(context)?;
+    if context.peer.role == Role::Eligible {
+        Ok(id)
+    } else {
+        Err(Status::denied("only nodes with the cluster key may ask this"))
+    }
+}
+
+/// Paths that every node answers.
+pub(crate) fn for_everybody(node: &Everybody, router: Router) -> Router {
+    let (logs_runtime, proxy_runtime) = (Arc::clone(&node.runtime), Arc::clone(&node.runtime));
+    let (big, relay, leader) = (node.membership.clone(), node.view.clone(), node.clone());
+    router
+        .unary(LEADER, move |context, _: LeaderRequest| {
+            let node = leader.clone();
+            async move {
+                member(&context)?;
+                let leader = node.leadership.now().node;
+                Ok(LeaderAnswer { genesis: *node.genesis.borrow(), recovery_epoch: 0, leader })
+            }
+        })
+        .stream(LOGS, move |context, request: LogsRequest, out| {
+            let runtime = Arc::clone(&logs_runtime);
+            async move {
+                eligible(&context)?;
+                logs::serve(runtime, context, request, out).await
+            }
+        })
+        .tunnel(PROXY, move |context, request: ProxyRequest, offer| {
+            let runtime = Arc::clone(&proxy_runtime);
+            async move {
+                member(&context)?;
+                ingress::serve(runtime, context, request, offer).await
+            }
+        })
+        .tunnel(RELAY, move |context, request: RelayRequest, offer| {
+            let address = relay.borrow().members.get(&request.to).map(|member| member.address);
+            async move {
+                member(&context)?;
+                carry(address, offer).await
+            }
+        })
+        .unary(BIG_GOSSIP, move |context, request: BigGossip| {
+            let membership = big.clone();
+            async move {
+                member(&context)?;
+                let from = context.remote.ok_or_else(|| Status::invalid("no address"))?;
+                membership.deliver_big(context.peer, from, request.bytes).await;
+                Ok(BigGossipAnswer {})
+            }
+        })
+}
+
+/// Carries the bytes of a session that is not ours; we can neither read nor answer it.
+async fn carry(address: Option<SocketAddr>, offer: Offer) -> Result<(), Status> {
+    let address = address.ok_or_else(|| Status::not_found("no address of that node is known"))?;
+    let connected = timeout(RELAY_CONNECT, TcpStream::connect(address)).await;
+    let mut third = match connected {
+        Ok(Ok(third)) => third,
+        Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
+        Err(_) => return Err(Status::unavailable("no answer")),
+    };
+    let mut tunnel = offer.accept()?;
+    // Either side may end it; the inner session notices by itself.
+    let _ = copy_bidirectional(&mut tunnel, &mut third).await;
+    Ok(())
+}
+
+/// Paths that only eligible nodes answer.
+pub(crate) fn for_eligible(node: &Eligible, router: Router) -> Router {
+    let (assign, report, admit) =
+        (node.dispatcher.clone(), node.dispatcher.clone(), node.dispatcher.clone());
+    let (join, renew, enlist, api) =
+        (node.gatekeeper.clone(), node.clone(), node.store.clone(), node.clone());
+    router
+        .stream(ASSIGNMENTS, move |context, request: AssignmentsRequest, out| {
+            let dispatcher = assign.clone();
+            async move {
+                member(&context)?;
+                dispatcher.assignments(context, request, out).await
+            }
+        })
+        .unary(REPORT, move |context, request: ReportRequest| {
+            let dispatcher = report.clone();
+            async move {
+                member(&context)?;
+                dispatcher.report(context, request).await
+            }
+        })
+        .unary(ADMIT, move |context, request: AdmitRequest| {
+            let dispatcher = admit.clone();
+            async move {
+                member(&context)?;
+                dispatcher.admit(context, request).await
+            }
+        })
+        .unary(JOIN, move |context, request: JoinRequest| join.clone().join(context, request))
+        .unary(RENEW, move |context, _: RenewRequest| {
+            let node = renew.clone();
+            async move { node.renew(&context) }
+        })
+        .unary(ENLIST, move |context, request: EnlistRequest| {
+            let store = enlist.clone();
+            async move {
+                eligible(&context)?;
+                let EnlistRequest { raft_id, cluster, recovery_epoch } = request;
+                let enlisted = store.enlist(raft_id, cluster, recovery_epoch).await;
+                enlisted.map_err(|error| Status::new(Code::Refused, error.to_string()))?;
+                Ok(EnlistAnswer {})
+            }
+        })
+        .tunnel(API, move |context, _: ApiRequest, offer| {
+            let node = api.clone();
+            async move {
+                let id = eligible(&context)?;
+                node.serve_api(id, offer).await
+            }
+        })
+}
+
+impl Eligible {
+    /// A new certificate for a worker, even if its old one has expired.
+    fn renew(&self, context: &Context) -> Result<RenewAnswer, Status> {
+        let peer = &context.peer;
+        let state = Arc::clone(&self.store.state().borrow());
+        let removed = state.cluster().is_some_and(|cluster| {
+            let revoked = |token: &[u8; 16]| {
+                cluster.revoked_tokens.contains(&model::TokenId::from_bytes(*token))
+            };
+            cluster.removed_nodes.contains_key(&peer.id) || peer.token.as_ref().is_some_and(revoked)
+        });
+        if peer.candidate || peer.role != Role::Worker || removed {
+            return Err(Status::denied("this node gets no certificate"));
+        }
+        let credentials = Arc::clone(&self.credentials.borrow());
+        let authority = credentials
+            .authority
+            .as_ref()
+            .ok_or_else(|| Status::internal("a node without the key was asked to renew"))?;
+        let epoch = credentials.psks.first().map_or(0, |(epoch, _)| *epoch);
+        let certificate =
+            authority.issue(&peer.public, Role::Worker, epoch, unix_seconds(), peer.token);
+        Ok(RenewAnswer { certificate: certificate.encode().to_vec() })
+    }
+
+    /// The API for another node's user. Its admission record decides, at each request anew.
+    async fn serve_api(&self, from: NodeId, offer: Offer) -> Result<(), Status> {
+        let state = Arc::clone(&self.store.state().borrow());
+        if state.node(from).is_none_or(|node| node.grant != Grant::Eligible) {
+            return Err(Status::denied("this node is not admitted as a manager"));
+        }
+        let tunnel = offer.accept()?;
+        let origin = Origin::Node(from.to_string());
+        let server = Server::clone(&self.api);
+        server.serve_io(tunnel, origin, Limits::default(), self.stop.clone()).await;
+        Ok(())
+    }
+}
