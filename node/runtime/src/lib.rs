@@ -3,6 +3,8 @@
 //! [`Runtime`] is all that the agent sees. Behind it:
 //!
 //! ```text
+//!   embedded   containers by libcontainer, each under a shim that outlives the daemon
+//!   process    the demo image as a plain process, where containers are impossible
 //!   fake       no processes at all: fails, delays and exits on demand, for tests
 //! ```
 //!
@@ -25,8 +27,10 @@ mod fs;
 mod image;
 mod images;
 mod pid;
+mod plain;
 mod shim;
 mod supervised;
+mod user_namespace;
 
 use std::fmt::Debug;
 use std::io;
@@ -45,7 +49,9 @@ pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::{Blame, RuntimeError};
 pub use image::{Freed, Image, RegistryAuth};
 pub use images::{DEMO_IMAGE, login_from_docker_config};
+pub use plain::ProcessRuntime;
 pub use shim::shim_main;
+pub use user_namespace::{Root, UserNamespaceError, enter_user_namespace_if_needed};
 
 /// Lines of output that wait for a slow reader before the sender waits for it.
 pub const LOG_LINES_QUEUED_MAX: usize = 256;

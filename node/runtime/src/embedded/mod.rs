@@ -9,7 +9,7 @@
 //! ```
 
 mod connect;
-mod plan;
+pub(crate) mod plan;
 
 use std::future::Future;
 use std::io;

@@ -240,7 +240,7 @@ impl ImageStore {
             {
                 blobs.insert(self.content.path(digest)?);
             }
-            for digest in &record.index_digest {
+            if let Some(digest) = &record.index_digest {
                 blobs.insert(self.content.path(digest)?);
             }
             for diff_id in &record.diff_ids {
@@ -255,6 +255,15 @@ impl ImageStore {
         let old = |_: &Path, age: Duration| PART_AGE_MAX < age;
         sweep(self.content.ingest(), old, &mut freed).map_err(io_error)?;
         Ok(freed)
+    }
+
+    /// Whether a name, with or without digest, can only be the image that we carry.
+    pub(crate) fn is_demo_name(&self, image: &str) -> bool {
+        Name::parse(image).is_ok_and(|name| {
+            let pinned = name.at(&self.demo_digest).to_string() == name.to_string();
+            self.is_demo(&name)
+                || (pinned && name.repository() == format!("docker.io/{DEMO_IMAGE}"))
+        })
     }
 
     fn is_demo(&self, name: &Name) -> bool {

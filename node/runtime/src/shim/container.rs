@@ -82,6 +82,7 @@ pub(crate) fn create(
     sys::unshare(UnshareFlags::NEWNET)
         .map_err(|error| ShimError::node("making a network namespace", error))?;
     sys::loopback_up().map_err(|error| ShimError::node("starting the loopback device", error))?;
+    network_sysctls(request)?;
     let root = rootfs::mount_root(dir, &request.lower_dirs, request.rootless)
         .map_err(|error| ShimError::node("mounting the root file system", error))?;
     let user = user::resolve(&root, &request.user, &request.groups).map_err(ShimError::Spec)?;
@@ -107,6 +108,21 @@ pub(crate) fn create(
         clean_up(request);
         reason
     })
+}
+
+/// Parameters of our new network namespace; `/proc/sys/net` is that of the reader.
+fn network_sysctls(request: &ContainerRequest) -> Result<(), ShimError> {
+    for (name, value) in request.sysctls.iter().filter(|(name, _)| name.starts_with("net.")) {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        // A name with `..` would lead to a parameter of the node.
+        let plain = path.components().all(|part| part != std::path::Component::ParentDir);
+        let refused = Err(io::ErrorKind::InvalidInput.into());
+        let written = if plain { std::fs::write(&path, value) } else { refused };
+        if let Err(error) = written {
+            return Err(ShimError::Spec(format!("sysctl {name}: {error}")));
+        }
+    }
+    Ok(())
 }
 
 fn build(

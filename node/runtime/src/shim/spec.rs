@@ -125,8 +125,10 @@ fn linux(request: &ContainerRequest) -> Value {
     if let Some(pids) = request.pids {
         resources["pids"] = json!({"limit": pids});
     }
+    // Those of the network are the shim's work: it made that namespace.
+    let others = request.sysctls.iter().filter(|(name, _)| !name.starts_with("net."));
     let sysctls: serde_json::Map<String, Value> =
-        request.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        others.map(|(name, value)| (name.clone(), json!(value))).collect();
     let mut linux = json!({
         "namespaces": namespaces,
         "maskedPaths": MASKED,

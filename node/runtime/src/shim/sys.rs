@@ -81,8 +81,10 @@ pub(crate) fn default_signals() {
     #[expect(unsafe_code, reason = "signal dispositions are not in rustix")]
     // SAFETY: default dispositions run no code of ours; the set is initialised.
     unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::signal(libc::SIGHUP, libc::SIG_DFL);
+        for number in 1..=64 {
+            // Those that cannot be changed are refused, which is as good.
+            libc::signal(number, libc::SIG_DFL);
+        }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
