@@ -161,7 +161,7 @@ mod tests {
     fn change(index: u64) -> Vec<Change> {
         let mut state = State::default();
         let id = ClusterId::from_bytes([1; 16]);
-        let command = Command::Found { id, founders: Vec::new() };
+        let command = Command::Found { id, founders: vec![(1, crate::testing::admission(1))] };
         let entry = Entry { request: None, now: UnixNanos(1), command };
         state.apply(Index(index), &entry).unwrap();
         let changes = state.take_changes();
@@ -180,20 +180,24 @@ mod tests {
             log.push(Index(index), change(index));
         }
         log.publish(Index(10));
-        for (from, expected) in [(0, vec![3, 5, 9]), (3, vec![5, 9]), (4, vec![5, 9]), (8, vec![9])] {
+        for (from, expected) in [(0, vec![3, 5, 9]), (3, vec![5, 9]), (4, vec![5, 9]), (8, vec![9])]
+        {
             let found = log.subscribe(Some(Index(from))).next().await.unwrap();
             assert_eq!(indexes(&found), expected, "from {from}");
         }
         let mut now = log.subscribe(None);
         log.push(Index(11), change(11));
-        assert!(futures::FutureExt::now_or_never(now.next()).is_none(), "told before it was published");
+        assert!(
+            futures::FutureExt::now_or_never(now.next()).is_none(),
+            "told before it was published"
+        );
         log.publish(Index(11));
         assert_eq!(indexes(&now.next().await.unwrap()), [11]);
     }
 
     #[tokio::test]
     async fn a_reader_too_far_behind_is_told_so() {
-        let log = ChangeLog::with_max(2);
+        let log = ChangeLog::with_max(4);
         let mut slow = log.subscribe(Some(Index(0)));
         for index in 1..=3 {
             log.push(Index(index), change(index));

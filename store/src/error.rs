@@ -108,6 +108,12 @@ pub enum StoreFailed {
     /// The log could not be written.
     #[error("the raft log failed")]
     Log(#[source] Arc<BackendError>),
+    /// The disk does not answer.
+    #[error("the disk has not finished a write of the raft log for {seconds} s")]
+    Stuck {
+        /// For how long.
+        seconds: u64,
+    },
     /// Raft stopped.
     #[error("raft stopped: {0}")]
     Raft(String),

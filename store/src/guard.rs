@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use crypto::NodeId;
 use thiserror::Error;
@@ -45,7 +46,11 @@ impl fmt::Display for Hex {
 pub(crate) struct Guard {
     me: Address,
     seen: BTreeMap<u64, Seen>,
+    warned: BTreeMap<u64, Instant>,
 }
+
+/// A refusal is logged again after so long: heartbeats would repeat it 16 times a second.
+const WARN_EACH: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -57,7 +62,16 @@ struct Seen {
 impl Guard {
     /// For this node; `to` of `me` does not matter.
     pub(crate) const fn new(me: Address) -> Self {
-        Self { me, seen: BTreeMap::new() }
+        Self { me, seen: BTreeMap::new(), warned: BTreeMap::new() }
+    }
+
+    /// Whether a refusal by or of this member should be logged.
+    pub(crate) fn should_warn(&mut self, raft_id: u64, now: Instant) -> bool {
+        let due = self.warned.get(&raft_id).is_none_or(|last| WARN_EACH <= now - *last);
+        if due {
+            self.warned.insert(raft_id, now);
+        }
+        due
     }
 
     /// The address of a message to `to`.
@@ -85,7 +99,7 @@ impl Guard {
             return Err(Mismatch::Recipient { ours: self.me.from, theirs: address.to });
         }
         let seen = self.seen.get(&raft_id).copied();
-        if let Some(expected) = member.or(seen.map(|seen| seen.node))
+        if let Some(expected) = member.or_else(|| seen.map(|seen| seen.node))
             && expected != speaker
         {
             return Err(Mismatch::Sender { raft_id, expected, found: speaker });

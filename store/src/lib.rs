@@ -19,11 +19,14 @@ mod guard;
 mod identity;
 mod raft;
 mod records;
+mod rpc;
 mod snapshot;
 mod status;
 mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use backend::BackendError;
@@ -32,6 +35,7 @@ pub use config::{Compaction, Config, Timing};
 pub use error::{ChangeError, OpenError, ProposeError, ReadError, StoreFailed};
 pub use identity::IdentityError;
 pub use records::LogPosition;
+pub use rpc::{Dial, DialError};
 pub use snapshot::SnapshotError;
 pub use status::{RaftRole, RaftStatus};
 pub use store::{Charter, Store};

@@ -1,6 +1,6 @@
 //! Raft itself: everything that names openraft is here and below.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use openraft::{Config as RaftConfig, SnapshotPolicy};
@@ -13,27 +13,32 @@ mod operate;
 mod server;
 mod types;
 
-use crate::backend::sled::SledBackend;
-use crate::channel::Channel;
+use crate::backend::{BackendError, LogBackend};
 use crate::config::{Compaction, Timing};
 use crate::error::OpenError;
 use crate::guard::Guard;
 use crate::records::{Address, IdentityRecord};
 use crate::snapshot::SnapshotDir;
-use crate::writer::WriterEnd;
+use crate::store::Ground;
+use crate::writer::{Busy, WriterEnd};
 use log::{LoadError, Log};
 use machine::Machine;
 use network::Network;
+use server::Server;
 use types::Types;
 
 pub(crate) use machine::Published;
 pub(crate) use operate::{Blocked, ReadBlocked};
-pub(crate) use server::{ServeError, Server};
+pub(crate) use server::ServeError;
 
 type Raft = openraft::Raft<Types, Machine>;
 
 /// How long a whole snapshot may take; openraft's default of 200 ms suits none.
 const SNAPSHOT_PATIENCE_MS: u64 = 30_000;
+
+/// Opens the log in a folder. Blocks.
+pub(crate) type OpenLog =
+    Arc<dyn Fn(&Path) -> Result<Box<dyn LogBackend>, BackendError> + Send + Sync>;
 
 /// What a Raft is started from.
 pub(crate) struct Parts {
@@ -41,7 +46,7 @@ pub(crate) struct Parts {
     pub(crate) identity: IdentityRecord,
     pub(crate) timing: Timing,
     pub(crate) compaction: Compaction,
-    pub(crate) channel: Arc<dyn Channel>,
+    pub(crate) ground: Ground,
     pub(crate) published: Published,
 }
 
@@ -51,17 +56,20 @@ pub(crate) struct Running {
     pub(crate) identity: IdentityRecord,
     pub(crate) server: Server,
     pub(crate) log_end: watch::Receiver<WriterEnd>,
+    pub(crate) log_busy: Busy,
 }
 
 /// Opens log and snapshots and starts Raft.
 pub(crate) async fn start(parts: Parts) -> Result<Running, OpenError> {
-    let Parts { dir, identity, timing, compaction, channel, published } = parts;
+    let Parts { dir, identity, timing, compaction, ground, published } = parts;
+    let Ground { channel, open_log } = ground;
     let config = Arc::new(raft_config(timing, compaction)?);
-    let (log, snapshots, machine) =
-        tokio::task::spawn_blocking(move || open_files(dir, identity.genesis, published))
-            .await
-            .map_err(|error| OpenError::Raft(error.to_string()))??;
-    let log_end = log.writer().end();
+    let (log, snapshots, machine) = tokio::task::spawn_blocking(move || {
+        open_files(dir, &open_log, identity.genesis, published)
+    })
+    .await
+    .map_err(|error| OpenError::Raft(error.to_string()))??;
+    let (log_end, log_busy) = (log.writer().end(), log.writer().busy());
     let guard = Arc::new(Mutex::new(Guard::new(Address {
         genesis: identity.genesis,
         recovery_epoch: identity.recovery_epoch,
@@ -76,18 +84,19 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, OpenError> {
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
     let server = Server::new(raft.clone(), guard, snapshots);
-    Ok(Running { raft, identity, server, log_end })
+    Ok(Running { raft, identity, server, log_end, log_busy })
 }
 
 fn open_files(
     dir: PathBuf,
+    open_log: &OpenLog,
     genesis: [u8; 16],
     published: Published,
 ) -> Result<(Log, SnapshotDir, Machine), OpenError> {
-    let backend = SledBackend::open(&dir.join("log"))?;
+    let backend = open_log(&dir.join("log"))?;
     let snapshots = SnapshotDir::open(&dir.join("snapshots"))?;
     let machine = Machine::load(genesis, snapshots.clone(), published)?;
-    let log = Log::load(Box::new(backend)).map_err(|error| match error {
+    let log = Log::load(backend).map_err(|error| match error {
         LoadError::Backend(error) => OpenError::Log(error),
         LoadError::Thread(source) | LoadError::Garbled(source) => {
             OpenError::LogContents { dir: dir.clone(), source }

@@ -287,7 +287,10 @@ mod tests {
     fn membership() -> MembershipRecord {
         MembershipRecord {
             configs: vec![BTreeSet::from([1, 2])],
-            nodes: BTreeMap::from([(1, NodeId::from_bytes([1; 16])), (2, NodeId::from_bytes([2; 16]))]),
+            nodes: BTreeMap::from([
+                (1, NodeId::from_bytes([1; 16])),
+                (2, NodeId::from_bytes([2; 16])),
+            ]),
         }
     }
 
@@ -304,13 +307,17 @@ mod tests {
         golden(&VoteRecord { term: 3, node: 1, committed: true }, "03200100030101");
         golden(&MarkRecord(Some(POSITION)), "042001000103fbea03fc70110100");
         golden(
-            &EntryRecord { position: POSITION, payload: PayloadRecord::Command(Blob(Bytes::from_static(b"xyz"))) },
+            &EntryRecord {
+                position: POSITION,
+                payload: PayloadRecord::Command(Blob(Bytes::from_static(b"xyz"))),
+            },
             "0220010003fbea03fc70110100010378797a",
         );
         let node = |byte: &str| byte.repeat(16);
         golden(
             &EntryRecord { position: POSITION, payload: PayloadRecord::Membership(membership()) },
-            &format!("0220010003fbea03fc701101000201020102020 1{}02{}", node("01"), node("02")).replace(' ', ""),
+            &format!("0220010003fbea03fc701101000201020102020 1{}02{}", node("01"), node("02"))
+                .replace(' ', ""),
         );
     }
 

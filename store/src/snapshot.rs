@@ -161,7 +161,10 @@ impl SnapshotDir {
     }
 }
 
-fn file_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SnapshotError + 'a {
+fn file_error<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> SnapshotError + 'a {
     move |source| SnapshotError::File { what, path: path.to_path_buf(), source }
 }
 
@@ -235,8 +238,9 @@ fn write_file(
 
 /// Reads a snapshot and checks every byte of it. Blocks.
 pub(crate) fn load(path: &Path) -> Result<(SnapshotRecord, State), SnapshotError> {
-    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| {
-        SnapshotError::Unreadable { path: path.to_path_buf(), source }
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| SnapshotError::Unreadable {
+        path: path.to_path_buf(),
+        source,
     };
     let mut header = None;
     let mut builder = StateBuilder::default();
@@ -248,10 +252,8 @@ pub(crate) fn load(path: &Path) -> Result<(SnapshotRecord, State), SnapshotError
         builder.push(record).map_err(|error| unreadable(error.into()))
     })?;
     let state = builder.finish().map_err(|error| unreadable(error.into()))?;
-    let header = header.ok_or_else(|| SnapshotError::Damaged {
-        path: path.to_path_buf(),
-        what: "it is empty",
-    })?;
+    let header = header
+        .ok_or_else(|| SnapshotError::Damaged { path: path.to_path_buf(), what: "it is empty" })?;
     Ok((header, state))
 }
 
@@ -307,11 +309,13 @@ struct Checked<'a> {
 impl Checked<'_> {
     fn take(&mut self, length: usize) -> Result<Vec<u8>, SnapshotError> {
         let mut bytes = vec![0; length];
-        self.inner.read_exact(&mut bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                SnapshotError::Damaged { path: self.path.to_path_buf(), what: "it ends too soon" }
+        self.inner.read_exact(&mut bytes).map_err(|source| {
+            let path = self.path.to_path_buf();
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                SnapshotError::Damaged { path, what: "it ends too soon" }
+            } else {
+                SnapshotError::File { what: "read", path, source }
             }
-            _ => SnapshotError::File { what: "read", path: self.path.to_path_buf(), source },
         })?;
         self.hasher.update(&bytes);
         Ok(bytes)

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crypto::NodeId;
 use model::{Applied, ClusterId, Command, Entry, Index, Refused, RequestId, State, UnixNanos};
+use tokio::io::AsyncRead;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use crate::changes::Subscription;
 use crate::channel::Channel;
 use crate::config::Config;
 use crate::error::{ChangeError, OpenError, ProposeError, ReadError, StoreFailed};
+use crate::genesis::Genesis;
 use crate::identity;
-use crate::raft::{self, Blocked, Parts, Published, ReadBlocked, Running};
+use crate::raft::{self, Blocked, OpenLog, Parts, Published, ReadBlocked, Running, ServeError};
 use crate::records::{IdentityRecord, LogPosition};
 use crate::status::RaftStatus;
 use crate::writer::WriterEnd;
@@ -31,6 +33,11 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end waits for the log to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A write that has not returned for so long never will. A disk that only stalls for so long is
+/// of no use to Raft either.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+const STUCK_CHECK: Duration = Duration::from_secs(1);
+
 /// What genesis decided: the cluster, and who votes first.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Charter {
@@ -38,6 +45,13 @@ pub struct Charter {
     pub cluster: ClusterId,
     /// Raft ids, slot + 1 each, and nodes of the founding voters: the same on each of them.
     pub voters: BTreeMap<u64, NodeId>,
+}
+
+impl From<&Genesis> for Charter {
+    fn from(genesis: &Genesis) -> Self {
+        let voters = genesis.founders.iter().map(|founder| (founder.raft_id, founder.id()));
+        Self { cluster: genesis.cluster, voters: voters.collect() }
+    }
 }
 
 /// The store. Clones are the same store.
@@ -55,9 +69,16 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// What the store stands on, so that tests can give it something else.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) channel: Arc<dyn Channel>,
+    pub(crate) open_log: OpenLog,
+}
+
 struct Shared {
     config: Config,
-    channel: Arc<dyn Channel>,
+    ground: Ground,
     published: Published,
     status: watch::Sender<Arc<RaftStatus>>,
     running: watch::Sender<Option<Arc<Running>>>,
@@ -71,12 +92,12 @@ impl Store {
     /// `stop`; if it ends with an error, the process must end, too.
     pub(crate) async fn open_on(
         config: Config,
-        channel: Arc<dyn Channel>,
+        ground: Ground,
         stop: CancellationToken,
     ) -> Result<(Self, impl Future<Output = Result<(), StoreFailed>> + Send + use<>), OpenError>
     {
         let shared = Arc::new(Shared {
-            channel,
+            ground,
             published: Published::new(),
             status: watch::Sender::new(Arc::default()),
             running: watch::Sender::new(None),
@@ -267,6 +288,28 @@ impl Store {
         .await
     }
 
+    /// Answers a Raft message of the node that the handshake named.
+    pub(crate) async fn answer(
+        &self,
+        speaker: NodeId,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Vec<u8>, ServeError> {
+        let running = self.running().ok_or(ServeError::Outside)?;
+        running.server.answer(speaker, path, body).await
+    }
+
+    /// Receives a snapshot from the node that the handshake named.
+    pub(crate) async fn install(
+        &self,
+        speaker: NodeId,
+        body: &[u8],
+        file: impl AsyncRead + Unpin + Send,
+    ) -> Result<Vec<u8>, ServeError> {
+        let running = self.running().ok_or(ServeError::Outside)?;
+        running.server.install(speaker, body, file).await
+    }
+
     pub(crate) fn running(&self) -> Option<Arc<Running>> {
         self.shared.running.borrow().clone()
     }
@@ -328,7 +371,7 @@ impl Store {
     }
 
     async fn start(&self, identity: IdentityRecord) -> Result<Arc<Running>, OpenError> {
-        let Shared { config, channel, published, .. } = &*self.shared;
+        let Shared { config, ground, published, .. } = &*self.shared;
         let identity = IdentityRecord { incarnation: config.incarnation, ..identity };
         identity::write(&config.dir, &identity)?;
         let running = raft::start(Parts {
@@ -336,7 +379,7 @@ impl Store {
             identity,
             timing: config.timing,
             compaction: config.compaction,
-            channel: Arc::clone(channel),
+            ground: ground.clone(),
             published: published.clone(),
         })
         .await?;
@@ -352,9 +395,8 @@ fn encode(command: Command, request: Option<RequestId>) -> Result<Vec<u8>, Propo
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
     let invalid = |text: String| ProposeError::Refused(Refused::Invalid(text));
-    let bytes = Entry { request, now, command }
-        .encode()
-        .map_err(|error| invalid(error.to_string()))?;
+    let bytes =
+        Entry { request, now, command }.encode().map_err(|error| invalid(error.to_string()))?;
     if bytes.len() > Entry::BYTES_MAX {
         let text = format!("{} bytes are over the limit of {}", bytes.len(), Entry::BYTES_MAX);
         return Err(invalid(text));
@@ -378,9 +420,7 @@ async fn look_again(status: &mut watch::Receiver<Arc<RaftStatus>>, until: Instan
     true
 }
 
-async fn in_time(
-    change: impl Future<Output = Result<(), ChangeError>>,
-) -> Result<(), ChangeError> {
+async fn in_time(change: impl Future<Output = Result<(), ChangeError>>) -> Result<(), ChangeError> {
     timeout(CHANGE_PATIENCE, change).await.unwrap_or(Err(ChangeError::Unconfirmed))
 }
 
@@ -414,11 +454,19 @@ async fn watch_over(
 ) -> Result<(), StoreFailed> {
     let mut changes = running.changes();
     let mut log_end = running.log_end.clone();
+    let mut check = tokio::time::interval(STUCK_CHECK);
+    check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let more = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             more = changes.next() => more,
             _ = log_end.changed() => true,
+            _ = check.tick() => match running.log_busy.elapsed() {
+                Some(waited) if STUCK_AFTER < waited => {
+                    return Err(StoreFailed::Stuck { seconds: waited.as_secs() });
+                }
+                _ => continue,
+            },
         };
         if let WriterEnd::Failed(error) = &*log_end.borrow_and_update() {
             return Err(StoreFailed::Log(Arc::clone(error)));

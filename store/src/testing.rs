@@ -1,7 +1,9 @@
 //! Small helpers that several tests share.
 
 use crypto::NodeId;
-use model::{Admission, ClusterId, Command, Entry, Grant, Index, NodeDescription, State, UnixNanos};
+use model::{
+    Admission, ClusterId, Command, Entry, Grant, Index, NodeDescription, State, UnixNanos,
+};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
 

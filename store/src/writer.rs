@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -23,11 +23,18 @@ const PURGE_STEP: u64 = 64;
 pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 enum Job {
-    Write { batch: Batch, done: Done },
+    Write {
+        batch: Batch,
+        done: Done,
+    },
     /// Written with the next batch: losing it costs nothing but time.
-    Hint { batch: Batch },
+    Hint {
+        batch: Batch,
+    },
     /// Entries that are no longer needed; the mark itself is written by the caller.
-    Purged { entries: RangeInclusive<u64> },
+    Purged {
+        entries: RangeInclusive<u64>,
+    },
 }
 
 /// Hands writes to the thread.
@@ -35,6 +42,23 @@ enum Job {
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
     end: watch::Receiver<WriterEnd>,
+    busy: Busy,
+}
+
+/// Since when the thread is in one write. sled may wait for ever after a disk error instead of
+/// returning it, so somebody else must look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Busy(Arc<Mutex<Option<Instant>>>);
+
+impl Busy {
+    /// For how long the current write has been going on.
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
 }
 
 /// How the thread is.
@@ -62,8 +86,10 @@ impl Writer {
     ) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (end_sender, end) = watch::channel(WriterEnd::Running);
+        let busy = Busy::default();
         let thread = Thread {
             backend,
+            busy: busy.clone(),
             queue,
             hint: Batch::new(),
             purge: stale.into_iter().collect(),
@@ -72,7 +98,7 @@ impl Writer {
             let end = thread.run();
             end_sender.send_replace(end);
         })?;
-        Ok(Self { jobs, end })
+        Ok(Self { jobs, end, busy })
     }
 
     /// Queues a batch; `done` is called once it and everything before it is on the disk.
@@ -103,6 +129,11 @@ impl Writer {
         self.jobs.send(Job::Purged { entries }).await.map_err(|_| io::Error::other(WriterGone))
     }
 
+    /// Since when it writes.
+    pub(crate) fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
     /// How the thread is.
     pub(crate) fn end(&self) -> watch::Receiver<WriterEnd> {
         self.end.clone()
@@ -111,6 +142,7 @@ impl Writer {
 
 struct Thread {
     backend: Box<dyn LogBackend>,
+    busy: Busy,
     queue: mpsc::Receiver<Job>,
     hint: Batch,
     /// Entries that still have to be removed; one range for each purge that is not done.
@@ -144,12 +176,19 @@ impl Thread {
             let (first, last) = entries.into_inner();
             let until = last.min(first.saturating_add(PURGE_STEP - 1));
             let batch = (first..=until).map(|index| (Key::Entry(index), None)).collect();
-            self.backend.write(batch, false)?;
+            self.put(batch, false)?;
             if until < last {
                 self.purge.push_front(until + 1..=last);
             }
         }
         Ok(self.queue.blocking_recv())
+    }
+
+    fn put(&mut self, batch: Batch, sync: bool) -> Result<(), BackendError> {
+        self.busy.set(Some(Instant::now()));
+        let result = self.backend.write(batch, sync);
+        self.busy.set(None);
+        result
     }
 
     /// One batch, one sync, then the callbacks in order.
@@ -172,7 +211,7 @@ impl Thread {
             self.hint = batch;
             return Ok(());
         }
-        match self.backend.write(batch, true) {
+        match self.put(batch, true) {
             Err(error) => Err((error, waiting)),
             Ok(()) => {
                 for done in waiting {
@@ -196,10 +235,8 @@ impl Thread {
                 refuse(done);
             }
         }
-        let Self { backend, .. } = self;
-        if catch_unwind(AssertUnwindSafe(|| drop(backend))).is_err() {
-            tracing::warn!("raft log panicked when it was closed");
-        }
+        // sled flushes when it is dropped, and waits for ever for a disk that does not work.
+        std::mem::forget(self.backend);
         WriterEnd::Failed(error)
     }
 }
@@ -293,6 +330,9 @@ mod tests {
         }
         let shared = syncs.load(Ordering::Relaxed) - 20;
         assert!((1..500).contains(&shared), "1000 writes took {shared} syncs");
+        let mut end = writer.end();
+        drop(writer);
+        end.wait_for(|end| matches!(end, WriterEnd::Closed)).await.unwrap();
     }
 
     #[tokio::test]
@@ -326,9 +366,9 @@ mod tests {
             writer.write_and_wait(entry(index)).await.unwrap();
         }
         writer.purged(281..=285).await.unwrap();
-        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(10);
         while fake.0.lock().unwrap().kept.contains_key(&Key::Entry(285)) {
-            assert!(tokio::time::Instant::now() < until, "never purged");
+            assert!(Instant::now() < until, "never purged");
             tokio::task::yield_now().await;
         }
         drop(writer);
@@ -343,7 +383,9 @@ mod tests {
     #[test]
     fn finds_what_a_purge_left_behind() {
         let kept: BTreeMap<_, _> = [3, 4, 5].map(|index| (Key::Entry(index), vec![])).into();
-        for (purged, expected) in [(None, None), (Some(2), None), (Some(3), Some(3..=3)), (Some(9), Some(3..=9))] {
+        for (purged, expected) in
+            [(None, None), (Some(2), None), (Some(3), Some(3..=3)), (Some(9), Some(3..=9))]
+        {
             assert_eq!(stale_entries(&kept, purged), expected, "{purged:?}");
         }
     }

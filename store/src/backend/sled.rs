@@ -30,7 +30,8 @@ const TREE: &str = "raft";
 /// A sled database that syncs.
 pub(crate) struct SledBackend {
     dir: PathBuf,
-    database: ::sled::Db,
+    /// Closes the files when it is dropped.
+    _database: ::sled::Db,
     tree: ::sled::Tree,
     /// Any descriptor of the inode will do for `fdatasync`.
     file: File,
@@ -63,7 +64,7 @@ impl SledBackend {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error("sync", dir))?;
         }
         keep_ballast(dir, &ballast);
-        Ok(Self { dir: data, database, tree, file, syncs: Arc::default() })
+        Ok(Self { dir: data, _database: database, tree, file, syncs: Arc::default() })
     }
 
     /// How many times the file was synced, for tests.
@@ -113,15 +114,6 @@ impl LogBackend for SledBackend {
     fn write(&mut self, batch: Batch, sync: bool) -> Result<(), BackendError> {
         catch_unwind(AssertUnwindSafe(|| self.write_unguarded(batch, sync)))
             .unwrap_or_else(|_| Err(BackendError::Panicked { path: self.dir.clone() }))
-    }
-}
-
-impl Drop for SledBackend {
-    fn drop(&mut self) {
-        // sled flushes on drop and may panic where a disk is broken; that must not abort us.
-        if catch_unwind(AssertUnwindSafe(|| self.database.flush())).is_err() {
-            tracing::warn!(path = %self.dir.display(), "raft log did not close cleanly");
-        }
     }
 }
 

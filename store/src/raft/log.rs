@@ -84,13 +84,6 @@ impl Log {
         self.read().purged
     }
 
-    /// Whether anything was ever written to it.
-    #[cfg(test)]
-    pub(crate) fn is_blank(&self) -> bool {
-        let kept = self.read();
-        kept.vote.is_none() && kept.last().is_none()
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Kept> {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,5 +237,117 @@ impl RaftLogStorage<Types> for Log {
             (Some(first), Some(last)) => self.writer.purged(*first..=*last).await,
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::StorageError;
+    use openraft::testing::log::{StoreBuilder, Suite};
+    use openraft::type_config::TypeConfigExt;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::backend::sled::SledBackend;
+    use crate::raft::machine::{Machine, Published};
+    use crate::snapshot::SnapshotDir;
+
+    struct Builder;
+
+    impl StoreBuilder<Types, Log, Machine, TempDir> for Builder {
+        async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
+            let dir = tempfile::tempdir().unwrap();
+            let log = open(&dir);
+            let snapshots = SnapshotDir::open(&dir.path().join("snapshots")).unwrap();
+            let machine = Machine::load([7; 16], snapshots, Published::new()).unwrap();
+            Ok((dir, log, machine))
+        }
+    }
+
+    fn open(dir: &TempDir) -> Log {
+        let backend = SledBackend::open(&dir.path().join("log")).unwrap();
+        Log::load(Box::new(backend)).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn does_what_openraft_expects_of_a_log() {
+        Suite::test_all(Builder).await.unwrap();
+    }
+
+    fn entry_at(index: u64) -> Entry {
+        Entry {
+            log_id: openraft::testing::log_id::<Types>(1, 1, index),
+            payload: EntryPayload::Blank,
+        }
+    }
+
+    async fn append(log: &mut Log, indexes: std::ops::Range<u64>) {
+        let (sender, done) = Types::oneshot();
+        let callback = IOFlushed::signal(sender);
+        log.append(indexes.map(entry_at), callback).await.unwrap();
+        done.await.unwrap().unwrap();
+    }
+
+    /// sled waits for ever for files that are gone, and all of its databases share a lock: close
+    /// before the folder goes.
+    async fn close(log: Log) {
+        let mut end = log.writer().end();
+        drop(log);
+        end.wait_for(|end| matches!(end, crate::writer::WriterEnd::Closed)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_flushed_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir);
+        let vote = Vote::new_committed(4, 2);
+        log.save_vote(&vote).await.unwrap();
+        append(&mut log, 0..200).await;
+        log.truncate_after(Some(entry_at(149).log_id)).await.unwrap();
+        append(&mut log, 150..160).await;
+        log.purge(entry_at(99).log_id).await.unwrap();
+        log.save_committed(Some(entry_at(140).log_id)).await.unwrap();
+        append(&mut log, 160..170).await;
+        close(log).await;
+
+        let mut log = open(&dir);
+        assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+        assert_eq!(log.purged(), Some(entry_at(99).log_id));
+        assert_eq!(log.read_committed().await.unwrap(), Some(entry_at(140).log_id));
+        let entries = log.try_get_log_entries(..).await.unwrap();
+        assert_eq!(entries, (100..170).map(entry_at).collect::<Vec<_>>());
+        close(log).await;
+    }
+
+    #[tokio::test]
+    async fn one_message_to_a_follower_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir);
+        let command = |index: u64, bytes: usize| Entry {
+            payload: EntryPayload::Normal(crate::records::Blob(vec![0; bytes].into())),
+            ..entry_at(index)
+        };
+        let sizes = [1_500_000, 600_000, 400_000, 600_000, 10];
+        let entries = sizes.iter().zip(0..).map(|(bytes, index)| command(index, *bytes));
+        log.append(entries.collect::<Vec<_>>(), IOFlushed::noop()).await.unwrap();
+        for (start, expected) in [(0, 1), (1, 2), (2, 3), (3, 2), (4, 1)] {
+            let got = log.limited_get_log_entries(start, 5).await.unwrap();
+            assert_eq!(got.len(), expected, "from {start}");
+        }
+        close(log).await;
+    }
+
+    #[tokio::test]
+    async fn a_poisoned_snapshot_of_sled_does_not_keep_the_log_shut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir);
+        append(&mut log, 0..10).await;
+        close(log).await;
+        let poison = dir.path().join("log/sled/snap.0000000000000FFF.generating");
+        std::fs::write(&poison, b"half a snapshot").unwrap();
+        let mut log = open(&dir);
+        assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 10);
+        assert!(!poison.exists());
+        close(log).await;
     }
 }

@@ -65,10 +65,9 @@ impl Machine {
         };
         if let Some((file, state)) = newest {
             let path = file.path.clone();
-            machine.jump(&file, state).map_err(|source| SnapshotError::Unreadable {
-                path,
-                source: source.into(),
-            })?;
+            machine
+                .jump(&file, state)
+                .map_err(|source| SnapshotError::Unreadable { path, source: source.into() })?;
         }
         Ok(machine)
     }

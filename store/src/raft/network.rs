@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crypto::NodeId;
+use openraft::OptionalSend;
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
@@ -15,10 +16,9 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::raft::{TransferLeaderError, TransferLeaderResponse};
-use openraft::OptionalSend;
 
 use super::types::{Member, Types, entry_record, log_id, position, vote, vote_record};
-use crate::channel::{APPEND, Channel, ChannelError, PRE_VOTE, SNAPSHOT, TRANSFER, VOTE};
+use crate::channel::{APPEND, Channel, ChannelError, PRE_VOTE, TRANSFER, VOTE};
 use crate::guard::{Guard, Mismatch};
 use crate::records::{
     AppendRecord, AppendedRecord, AskRecord, InstallRecord, InstalledRecord, MessageRecord, Record,
@@ -116,10 +116,13 @@ impl Peer {
                 RPCError::Network(NetworkError::new(error))
             }
             CallError::Mismatch(_) | CallError::Channel(ChannelError::Refused { .. }) => {
-                tracing::warn!(
-                    raft.id = self.raft_id, peer.id = %self.node, error = %error,
-                    "raft message or its answer was refused"
-                );
+                let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+                if guard.should_warn(self.raft_id, Instant::now()) {
+                    tracing::warn!(
+                        raft.id = self.raft_id, peer.id = %self.node, error = %error,
+                        "raft message or its answer was refused"
+                    );
+                }
                 RPCError::Unreachable(Unreachable::new(error))
             }
             CallError::Wire(_) | CallError::Channel(ChannelError::Unreachable { .. }) => {

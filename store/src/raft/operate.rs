@@ -1,23 +1,22 @@
 //! What a handle can ask of a running Raft, in our words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crypto::NodeId;
 use model::{Applied, ClusterId, Refused};
 use openraft::Instant as _;
+use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, InitializeError,
     LinearizableReadError, RaftError,
 };
 use openraft::raft::Precondition;
-use openraft::alias::WatchReceiverOf;
 use openraft::{ChangeMembers, LogIdOptionExt, RaftMetrics, ReadPolicy, ServerState};
 use tokio::time::Instant;
 
 use super::Running;
-use super::types::{Member, Outcome, Types, log_id, position};
+use super::types::{Member, Types, log_id, position};
 use crate::error::{ChangeError, OpenError};
 use crate::records::{Blob, LogPosition};
 use crate::status::{RaftRole, RaftStatus};
@@ -87,10 +86,7 @@ impl Running {
     }
 
     /// Writes the first membership; the same again changes nothing.
-    pub(crate) async fn initialize(
-        &self,
-        voters: &BTreeMap<u64, NodeId>,
-    ) -> Result<(), OpenError> {
+    pub(crate) async fn initialize(&self, voters: &BTreeMap<u64, NodeId>) -> Result<(), OpenError> {
         let members: BTreeMap<u64, Member> =
             voters.iter().map(|(id, node)| (*id, Member(*node))).collect();
         match self.raft.initialize(members).await {
@@ -143,7 +139,7 @@ impl Running {
     pub(crate) async fn make_snapshot(&self, purge_upto: u64) {
         self.raft.trigger().snapshot().await.unwrap();
         let made = |metrics: &RaftMetrics<Types>| metrics.snapshot.index() >= Some(purge_upto);
-        let patience = Some(Duration::from_secs(10));
+        let patience = Some(std::time::Duration::from_secs(10));
         self.raft.wait(patience).metrics(made, "snapshot").await.unwrap();
         self.raft.trigger().purge_log(purge_upto).await.unwrap();
     }
