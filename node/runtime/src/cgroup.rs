@@ -15,8 +15,6 @@ const DEPTH_MAX: usize = 16;
 /// Which limits have an effect on this node.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct CgroupSupport {
-    /// Whether containers can have groups at all.
-    pub(crate) groups: bool,
     pub(crate) memory: bool,
     pub(crate) swap: bool,
     pub(crate) cpu: bool,
@@ -77,9 +75,8 @@ pub(crate) fn probe(group: &str) -> CgroupSupport {
     let memory = can("memory", "memory.limit_in_bytes");
     let swap = memory && can("memory", "memory.memsw.limit_in_bytes");
     let (cpu, pids) = (can("cpu", "cpu.cfs_quota_us"), can("pids", "pids.max"));
-    let groups = memory || cpu || pids;
     remove(group);
-    CgroupSupport { groups, memory, swap, cpu, pids }
+    CgroupSupport { memory, swap, cpu, pids }
 }
 
 fn probe_unified(name: &str) -> CgroupSupport {
@@ -102,7 +99,7 @@ fn probe_unified(name: &str) -> CgroupSupport {
     let (memory, cpu, pids) = (has("memory"), has("cpu"), has("pids"));
     let swap = memory && parent.join("memory.swap.max").exists();
     remove(&format!("/{name}"));
-    CgroupSupport { groups: true, memory, swap, cpu, pids }
+    CgroupSupport { memory, swap, cpu, pids }
 }
 
 fn can_write(path: &Path) -> bool {

@@ -126,9 +126,11 @@ impl RuntimeError {
     /// An I/O error with what was being done; a full disk is told apart.
     pub(crate) fn io(step: impl Into<String>, source: io::Error) -> Self {
         let step = step.into();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { step },
-            _ => Self::Io { step, source },
-        }
+        if is_full(&source) { Self::NoSpace { step } } else { Self::Io { step, source } }
     }
+}
+
+/// Whether a disk or a quota is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

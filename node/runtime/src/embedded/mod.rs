@@ -41,7 +41,7 @@ const STOP_GRACE_NANOS: u64 = 10_000_000_000;
 pub struct EmbeddedConfig {
     /// Images, tasks and their output: `/var/lib/skep/runtime`.
     pub data_dir: PathBuf,
-    /// Sockets: `/run/skep`. At most 50 bytes, because a socket's path may have 107.
+    /// Sockets: `/run/skep`. At most 60 bytes, because a socket's path may have 107.
     pub run_dir: PathBuf,
     /// The program whose `shim` command is [`crate::shim_main`]: `/proc/self/exe`.
     pub program: PathBuf,
@@ -250,9 +250,9 @@ impl Runtime for Embedded {
 
     async fn connect(&self, task: TaskId, port: u16) -> io::Result<TcpStream> {
         let tasks = &self.shared.tasks;
-        let state = match tasks.running(task) {
-            Ok(Some((state, Phase::Running { .. }))) => state,
-            _ => return Err(io::ErrorKind::NotFound.into()),
+        let known = tasks.running(task).map_err(io::Error::other)?;
+        let Some((state, Phase::Running { .. })) = known else {
+            return Err(io::ErrorKind::NotFound.into());
         };
         let _permit = self.shared.connecting.acquire().await.map_err(io::Error::other)?;
         connect::connect(state.shim, port).await

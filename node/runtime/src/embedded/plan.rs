@@ -148,7 +148,9 @@ pub(crate) fn container(
     Ok(ContainerRequest {
         lower_dirs: image.lower_dirs.clone(),
         rootless: node.rootless,
-        cgroup: support.groups.then_some(node.group),
+        // Named even where it cannot be made: libcontainer's own choice would be one
+        // group for all.
+        cgroup: Some(node.group),
         memory_bytes: limit(support.memory, limits.map(|limits| limits.memory_bytes)),
         limit_swap: support.swap,
         nano_cpus: limit(support.cpu, limits.map(|limits| limits.nano_cpus)),
@@ -294,7 +296,7 @@ fn sysctls(spec: &ContainerSpec) -> Result<Vec<(String, String)>, RuntimeError> 
 fn capabilities(spec: &ContainerSpec) -> Result<Vec<String>, RuntimeError> {
     let plain = |name: &String| {
         let name = name.to_ascii_uppercase();
-        name.strip_prefix("CAP_").map_or(name.clone(), str::to_owned)
+        name.strip_prefix("CAP_").unwrap_or(&name).to_owned()
     };
     let dropped: Vec<String> = spec.cap_drop.iter().map(plain).collect();
     let mut capabilities: Vec<String> = Vec::new();

@@ -130,7 +130,7 @@ fn limits_that_the_node_lacks_are_left_out() {
     let mut task = task(ContainerSpec::default());
     let limits = Limits { nano_cpus: 5, memory_bytes: 6, pids: 0 };
     Arc::make_mut(&mut task.spec).resources.limits = Some(limits);
-    let all = CgroupSupport { groups: true, memory: true, swap: true, cpu: true, pids: true };
+    let all = CgroupSupport { memory: true, swap: true, cpu: true, pids: true };
     let none = CgroupSupport::default();
     let plan = |support| {
         container(&task, &image(), Node { support, rootless: false, group: "/g".into() }).unwrap()
@@ -138,6 +138,5 @@ fn limits_that_the_node_lacks_are_left_out() {
     let with = plan(&all);
     assert_eq!((with.memory_bytes, with.nano_cpus, with.pids), (Some(6), Some(5), None));
     assert_eq!(plan(&none).memory_bytes, None);
-    assert_eq!(plan(&none).cgroup, None);
     assert!(all.lacks().is_none() && none.lacks().unwrap().contains("memory, CPU, processes"));
 }

@@ -100,16 +100,14 @@ impl Source {
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
             let name = member_path(&entry.path()?);
-            let member = match entry.header().entry_type() {
-                tar::EntryType::Regular => {
-                    Member::File { offset: entry.raw_file_position(), size: entry.size() }
-                }
-                tar::EntryType::Symlink | tar::EntryType::Link => {
-                    let target = entry.link_name()?.unwrap_or_default().into_owned();
-                    let symbolic = entry.header().entry_type() == tar::EntryType::Symlink;
-                    Member::Link(if symbolic { beside(&name, &target) } else { target })
-                }
-                _ => continue,
+            let kind = entry.header().entry_type();
+            let member = if kind.is_file() {
+                Member::File { offset: entry.raw_file_position(), size: entry.size() }
+            } else if kind.is_symlink() || kind.is_hard_link() {
+                let target = entry.link_name()?.unwrap_or_default().into_owned();
+                Member::Link(if kind.is_symlink() { beside(&name, &target) } else { target })
+            } else {
+                continue;
             };
             if MEMBERS_MAX <= members.len() {
                 return Err(io::Error::other(format!("more than {MEMBERS_MAX} members")));
@@ -157,7 +155,7 @@ fn beside(link: &Path, target: &Path) -> PathBuf {
                 path.pop();
             }
             Component::Normal(name) => path.push(name),
-            _ => {}
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
     path

@@ -1,7 +1,6 @@
 //! Logins from Docker's `config.json`.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -60,11 +59,12 @@ pub fn login_from_docker_config(
     let read = files::read_json::<ConfigFile>(config);
     let step = || format!("reading logins from {}", config.display());
     // The bytes of the file are secret: its error must not quote them.
-    let file = read.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
-            RuntimeError::Spec { reason: format!("{} is not JSON", config.display()) }
+    let file = read.map_err(|error| {
+        // What did not come from the kernel came from the JSON parser.
+        if error.raw_os_error().is_none() {
+            return RuntimeError::Spec { reason: format!("{} is not JSON", config.display()) };
         }
-        _ => RuntimeError::io(step(), error),
+        RuntimeError::io(step(), error)
     })?;
     let Some(mut file) = file else { return Ok(None) };
     let registry = name.registry();

@@ -35,6 +35,7 @@ use self::locks::KeyedLocks;
 use self::manifest::{ImageConfig, Manifest, RunConfig, broken, digest_hex, node_platform};
 use self::reference::Name;
 use self::registry::Pull;
+use crate::error::is_full;
 use crate::{Freed, Image, RegistryAuth, RuntimeError, fs as files};
 
 pub(crate) use self::demo::{DEMO_PATH, DEMO_PROGRAM};
@@ -160,7 +161,7 @@ impl ImageStore {
     pub(crate) fn list(&self) -> Result<Vec<Image>, RuntimeError> {
         let mut images: Vec<Image> = Vec::new();
         for record in self.records()? {
-            let name = Name::parse(&record.name).map_or(record.name.clone(), |n| n.familiar());
+            let name = Name::parse(&record.name)?.familiar();
             if let Some(image) = images.iter_mut().find(|image| image.digest == record.digest) {
                 image.names.push(name);
                 continue;
@@ -411,10 +412,12 @@ impl ImageStore {
         let io_error = |error| RuntimeError::io(format!("unpacking layer {digest}"), error);
         fs::create_dir(dir).map_err(io_error)?;
         let blob = File::open(self.content.path(digest)?).map_err(io_error)?;
-        let unpacked = unpack::unpack(blob, dir, self.who).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io_error(error),
+        let unpacked = unpack::unpack(blob, dir, self.who).map_err(|error| {
+            if is_full(&error) {
+                return io_error(error);
+            }
             // The blob is on our disk and was checked: what fails now is what it says.
-            _ => broken(&record.name, format!("layer {digest}: {error}")),
+            broken(&record.name, format!("layer {digest}: {error}"))
         })?;
         if unpacked.diff_id == diff_id {
             return Ok(());

@@ -262,6 +262,7 @@ async fn hash_existing(file: &mut File) -> io::Result<(Sha256, u64)> {
 }
 
 /// Tells apart what the user can cure, what time may cure, and what nobody can.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other errors may pass with time")]
 fn classify(name: &Name, error: PullError) -> RuntimeError {
     let reference = name.familiar();
     let registry = name.registry().to_owned();

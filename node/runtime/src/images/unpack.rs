@@ -130,6 +130,7 @@ impl Unpacker {
         self.open(path, flags)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "formats know kinds that we do not")]
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
         let path = clean(path)?;
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
@@ -229,18 +230,18 @@ impl Unpacker {
         name: &OsStr,
     ) -> io::Result<()> {
         let header = entry.header();
-        let (kind, device) = match header.entry_type() {
-            EntryType::Fifo => (FileType::Fifo, 0),
+        let kind = header.entry_type();
+        let (kind, device) = if kind.is_fifo() {
+            (FileType::Fifo, 0)
+        } else if self.who == Privilege::OneUser {
             // A user namespace may not make devices; its containers get their own /dev.
-            _ if self.who == Privilege::OneUser => return Ok(()),
-            kind => {
-                let major = header.device_major()?.unwrap_or(0);
-                let minor = header.device_minor()?.unwrap_or(0);
-                let character = kind == EntryType::Char;
-                let kind =
-                    if character { FileType::CharacterDevice } else { FileType::BlockDevice };
-                (kind, rustix::fs::makedev(major, minor))
-            }
+            return Ok(());
+        } else {
+            let major = header.device_major()?.unwrap_or(0);
+            let minor = header.device_minor()?.unwrap_or(0);
+            let character = kind.is_character_special();
+            let kind = if character { FileType::CharacterDevice } else { FileType::BlockDevice };
+            (kind, rustix::fs::makedev(major, minor))
         };
         clear(parent, name)?;
         rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)?;

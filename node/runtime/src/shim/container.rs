@@ -103,11 +103,11 @@ pub(crate) fn create(
     // Libcontainer takes this away; a later daemon of the same user needs it to enter
     // our namespaces.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
-    built.map_err(|reason| {
+    if built.is_err() {
         kill_children();
         clean_up(request);
-        reason
-    })
+    }
+    built
 }
 
 /// Parameters of our new network namespace; `/proc/sys/net` is that of the reader.

@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use rustix::fs::FlockOperation;
 
 use self::request::{Request, ShimState, TaskDir, Workload};
-use self::supervise::{Child, Supervisor};
+use self::supervise::{Child, Made, Supervisor};
 use crate::fs as files;
 use crate::pid::{ProcessName, boot_id};
 
@@ -171,8 +171,8 @@ fn make(dir: &TaskDir) -> Result<Supervisor, ShimError> {
     let state = remember(dir, &child).map_err(node("writing the state"))?;
     let control = listen(&request.control).map_err(node("opening the control socket"))?;
     let outputs: [OwnedFd; 2] = [stdout, stderr];
-    Supervisor::new(dir.clone(), request, state, child, control, outputs, lock)
-        .map_err(node("preparing to supervise"))
+    let made = Made { dir: dir.clone(), request, state, child, lock };
+    Supervisor::new(made, control, outputs).map_err(node("preparing to supervise"))
 }
 
 fn remember(dir: &TaskDir, child: &Child) -> io::Result<ShimState> {

@@ -47,6 +47,16 @@ impl Child {
     }
 }
 
+/// A task that was made, with all that is known of it.
+pub(crate) struct Made {
+    pub(crate) dir: TaskDir,
+    pub(crate) request: Request,
+    pub(crate) state: ShimState,
+    pub(crate) child: Child,
+    /// Held as long as we live: that is how others know that we do.
+    pub(crate) lock: File,
+}
+
 struct Output {
     pipe: Option<File>,
     stream: LogStream,
@@ -86,14 +96,11 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) fn new(
-        dir: TaskDir,
-        request: Request,
-        state: ShimState,
-        child: Child,
+        made: Made,
         control: UnixListener,
         outputs: [OwnedFd; 2],
-        lock: File,
     ) -> io::Result<Self> {
+        let Made { dir, request, state, child, lock } = made;
         let pid = Pid::from_raw(child.pid()).ok_or_else(|| io::Error::other("no process"))?;
         let [stdout, stderr] = outputs;
         let output = |pipe: OwnedFd, stream| Output {
@@ -239,7 +246,7 @@ impl Supervisor {
         files::write_json(&self.dir.state(), &self.state).map_err(|error| error.to_string())
     }
 
-    fn signal(&mut self, number: i32) -> Result<(), String> {
+    fn signal(&self, number: i32) -> Result<(), String> {
         // What was never started has no program that could handle a signal.
         let number = if self.state.started_at.is_some() { number } else { libc::SIGKILL };
         sys::send_signal(&self.pidfd, number).map_err(|error| error.to_string())

@@ -104,7 +104,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
-            *place = byte.cast_signed().into();
+            *place = *byte as libc::c_char;
         }
         let fd = socket.as_raw_fd();
         check(libc::ioctl(fd, libc::SIOCGIFFLAGS as _, &raw mut request))?;

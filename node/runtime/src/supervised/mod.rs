@@ -160,7 +160,8 @@ impl Tasks {
             return Err(RuntimeError::Node { reason });
         };
         let line = answered.map_err(io_error)?;
-        match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+        let line = line.trim();
+        match line.split_once(' ').unwrap_or((line, "")) {
             ("ok", _) => Ok(()),
             ("spec", reason) => Err(RuntimeError::Spec { reason: reason.to_owned() }),
             ("node", reason) => Err(RuntimeError::Node { reason: reason.to_owned() }),
