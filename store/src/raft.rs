@@ -62,7 +62,7 @@ pub(crate) struct Running {
 /// Opens log and snapshots and starts Raft.
 pub(crate) async fn start(parts: Parts) -> Result<Running, OpenError> {
     let Parts { dir, identity, timing, compaction, ground, published } = parts;
-    let Ground { channel, open_log } = ground;
+    let Ground { channel, open_log, .. } = ground;
     let config = Arc::new(raft_config(timing, compaction)?);
     let (log, snapshots, machine) = tokio::task::spawn_blocking(move || {
         open_files(dir, &open_log, identity.genesis, published)

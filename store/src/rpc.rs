@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{OpenError, StoreFailed};
 use crate::raft::{OpenLog, ServeError};
 use crate::records::Blob;
-use crate::store::{Ground, Store};
+use crate::store::{Ground, STUCK_AFTER, Store};
 use crate::writer::Report;
 
 /// The longest answer to a snapshot: a vote.
@@ -139,7 +139,8 @@ impl Store {
     ) -> Result<(Self, impl Future<Output = Result<(), StoreFailed>> + Send + use<>), OpenError>
     {
         let open_log: OpenLog = Arc::new(|dir| Ok(Box::new(SledBackend::open(dir)?)));
-        let ground = Ground { channel: Arc::new(Streams { dial }), open_log };
+        let channel = Arc::new(Streams { dial });
+        let ground = Ground { channel, open_log, stuck_after: STUCK_AFTER };
         Self::open_on(config, ground, stop).await
     }
 

@@ -30,12 +30,14 @@ const IN_FLIGHT_KIB: u32 = 32 << 10;
 const LEADER_RETRY: Duration = Duration::from_millis(25);
 /// How long a change of members may take before its outcome is called unknown.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a successor has to win its election: some election timeouts.
+const TRANSFER_RETRY: Duration = Duration::from_secs(1);
 /// How long the end waits for the log to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A write that has not returned for so long never will. A disk that only stalls for so long is
 /// of no use to Raft either.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(30);
 const STUCK_CHECK: Duration = Duration::from_secs(1);
 
 /// What genesis decided: the cluster, and who votes first.
@@ -74,6 +76,8 @@ impl std::fmt::Debug for Store {
 pub(crate) struct Ground {
     pub(crate) channel: Arc<dyn Channel>,
     pub(crate) open_log: OpenLog,
+    /// After which time a write counts as one that never returns.
+    pub(crate) stuck_after: Duration,
 }
 
 struct Shared {
@@ -260,7 +264,8 @@ impl Store {
         in_time(running.remove_learner(raft_id)).await
     }
 
-    /// Gives the lead to another voter, and waits until it has it.
+    /// Gives the lead to another voter, and waits until somebody else leads: that one, unless a
+    /// third was faster.
     ///
     /// # Errors
     ///
@@ -281,9 +286,17 @@ impl Store {
             }
         }
         in_time(async {
-            running.transfer_leader(raft_id).await?;
-            let led = status.wait_for(|status| status.leader.map(|(id, _)| id) == Some(raft_id));
-            led.await.map(drop).map_err(|_| ChangeError::Stopped)
+            // The other may lose its election, to us for one; then it is asked again.
+            loop {
+                running.transfer_leader(raft_id).await?;
+                let led = status.wait_for(|status| {
+                    status.leader.is_some_and(|(leader, _)| Some(leader) != status.raft_id)
+                });
+                match timeout(TRANSFER_RETRY, led).await {
+                    Ok(led) => return led.map(drop).map_err(|_| ChangeError::Stopped),
+                    Err(_elapsed) => {}
+                }
+            }
         })
         .await
     }
@@ -434,7 +447,10 @@ async fn drive(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Store
     };
     let Some(running) = running else { return Ok(()) };
     let result = watch_over(&shared, &running, &stop).await;
-    running.shutdown().await;
+    // Raft waits for its disk, which may be what does not answer.
+    if timeout(CLOSE_PATIENCE, running.shutdown()).await.is_err() {
+        tracing::warn!("raft did not stop in time");
+    }
     shared.running.send_replace(None);
     shared.status.send_replace(Arc::default());
     let mut log_end = running.log_end.clone();
@@ -462,7 +478,7 @@ async fn watch_over(
             more = changes.next() => more,
             _ = log_end.changed() => true,
             _ = check.tick() => match running.log_busy.elapsed() {
-                Some(waited) if STUCK_AFTER < waited => {
+                Some(waited) if shared.ground.stuck_after < waited => {
                     return Err(StoreFailed::Stuck { seconds: waited.as_secs() });
                 }
                 _ => continue,

@@ -1,7 +1,7 @@
 //! Writing and reading while nodes come and go.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::{ClusterId, Command, RequestId};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::harness::{Cluster, PATIENCE, SECONDS_2, charter, has_nodes};
 use crate::backend::sled::SledBackend;
 use crate::backend::{BackendError, Batch, Key, LogBackend};
-use crate::store::Ground;
+use crate::store::{Ground, STUCK_AFTER};
 use crate::testing::{CLUSTER, admission, node};
 use crate::{Config, OpenError, ProposeError, RaftRole, ReadError, Store, StoreFailed};
 
@@ -202,47 +202,73 @@ async fn open(config: Config) -> Result<Store, OpenError> {
         }
     }
 
-    let ground = Ground { channel: Arc::new(Nowhere), open_log: super::harness::sled() };
+    let channel = Arc::new(Nowhere);
+    let open_log = super::harness::sled();
+    let ground = Ground { channel, open_log, stuck_after: STUCK_AFTER };
     Store::open_on(config, ground, CancellationToken::new()).await.map(|(store, _)| store)
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Error,
+    /// As sled after some errors: the write never returns.
+    Silence,
 }
 
 /// A log whose disk can be broken.
 struct Breakable {
     inner: SledBackend,
-    broken: Arc<AtomicBool>,
+    fault: Arc<OnceLock<Fault>>,
 }
 
 impl LogBackend for Breakable {
-    fn load(&mut self) -> Result<std::collections::BTreeMap<Key, Vec<u8>>, BackendError> {
+    fn load(&mut self) -> Result<BTreeMap<Key, Vec<u8>>, BackendError> {
         self.inner.load()
     }
 
     fn write(&mut self, batch: Batch, sync: bool) -> Result<(), BackendError> {
-        if self.broken.load(Ordering::SeqCst) {
-            let source = std::io::Error::other("the disk is broken");
-            return Err(BackendError::File { what: "sync", path: "db".into(), source });
+        match self.fault.get() {
+            None => self.inner.write(batch, sync),
+            Some(Fault::Error) => {
+                let source = std::io::Error::other("the disk is broken");
+                Err(BackendError::File { what: "sync", path: "db".into(), source })
+            }
+            Some(Fault::Silence) => loop {
+                std::thread::park();
+            },
         }
-        self.inner.write(batch, sync)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_fails_acknowledges_nothing_and_ends_with_an_error() {
-    let mut cluster = Cluster::new();
-    let broken = Arc::new(AtomicBool::new(false));
-    let shared = Arc::clone(&broken);
-    cluster.open_log = Arc::new(move |dir| {
-        let inner = SledBackend::open(dir)?;
-        Ok(Box::new(Breakable { inner, broken: Arc::clone(&shared) }))
-    });
-    cluster.start(1).await;
-    cluster.store(1).found(&charter(1)).await.unwrap();
-    let founders = vec![(1, admission(1))];
-    cluster.write(Command::Found { id: CLUSTER, founders }).await;
-    broken.store(true, Ordering::SeqCst);
-    let proposed = cluster.store(1).propose(Command::Admit(admission(2)), None, PATIENCE).await;
-    let error = proposed.unwrap_err();
-    assert!(matches!(error, ProposeError::Disk | ProposeError::Stopped), "{error:?}");
-    let ended = cluster.members.get_mut(&1).unwrap().ended().await;
-    assert!(matches!(ended, Err(StoreFailed::Log(_) | StoreFailed::Raft(_))), "{ended:?}");
+    for broken in [Fault::Error, Fault::Silence] {
+        let mut cluster = Cluster::new();
+        let fault = Arc::new(OnceLock::new());
+        let shared = Arc::clone(&fault);
+        cluster.stuck_after = SECONDS_2;
+        cluster.open_log = Arc::new(move |dir| {
+            let inner = SledBackend::open(dir)?;
+            Ok(Box::new(Breakable { inner, fault: Arc::clone(&shared) }))
+        });
+        cluster.start(1).await;
+        cluster.store(1).found(&charter(1)).await.unwrap();
+        let founders = vec![(1, admission(1))];
+        cluster.write(Command::Found { id: CLUSTER, founders }).await;
+        fault.set(broken).unwrap();
+        let proposed = cluster.store(1).propose(Command::Admit(admission(2)), None, SECONDS_2);
+        let error = proposed.await.unwrap_err();
+        let unknown =
+            [ProposeError::Disk, ProposeError::Stopped, ProposeError::Unconfirmed].contains(&error);
+        assert!(unknown, "{broken:?}: {error:?}");
+        let ended = cluster.members.get_mut(&1).unwrap().ended().await;
+        let ended = ended.expect_err("it ended as if all were well");
+        match broken {
+            Fault::Error => {
+                assert!(matches!(ended, StoreFailed::Log(_) | StoreFailed::Raft(_)), "{ended:?}");
+            }
+            Fault::Silence => assert!(matches!(ended, StoreFailed::Stuck { .. }), "{ended:?}"),
+        }
+    }
 }

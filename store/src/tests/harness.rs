@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::sled::SledBackend;
 use crate::channel::{Channel, ChannelError};
 use crate::raft::OpenLog;
-use crate::store::{Charter, Ground};
+use crate::store::{Charter, Ground, STUCK_AFTER};
 use crate::testing::{CLUSTER, admission, node};
 use crate::{Config, ProposeError, RaftStatus, Store, StoreFailed};
 
@@ -114,6 +114,7 @@ pub(super) struct Cluster {
     pub(super) dirs: BTreeMap<u64, TempDir>,
     pub(super) members: BTreeMap<u64, Member>,
     pub(super) open_log: OpenLog,
+    pub(super) stuck_after: Duration,
     starts: u64,
 }
 
@@ -124,6 +125,7 @@ impl Cluster {
             dirs: BTreeMap::new(),
             members: BTreeMap::new(),
             open_log: sled(),
+            stuck_after: STUCK_AFTER,
             starts: 0,
         }
     }
@@ -148,7 +150,8 @@ impl Cluster {
         let dir = self.dirs.entry(number).or_insert_with(|| tempfile::tempdir().unwrap());
         let config = Config::new(dir.path(), node(number), self.starts);
         let channel = Arc::new(Port { net: self.net.clone(), me: node(number) });
-        let ground = Ground { channel, open_log: Arc::clone(&self.open_log) };
+        let open_log = Arc::clone(&self.open_log);
+        let ground = Ground { channel, open_log, stuck_after: self.stuck_after };
         let stop = CancellationToken::new();
         let (store, run) = Store::open_on(config, ground, stop.clone()).await.unwrap();
         let mut driver = JoinSet::new();

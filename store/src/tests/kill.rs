@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::harness::{PATIENCE, charter, has_nodes, sled};
 use crate::channel::{Channel, ChannelError};
-use crate::store::Ground;
+use crate::store::{Ground, STUCK_AFTER};
 use crate::testing::{CLUSTER, admission, node};
 use crate::{Config, ProposeError, Store, Timing};
 
@@ -60,7 +60,8 @@ async fn write_until_killed(dir: &str, acknowledged: u64) {
     };
     config.compaction.snapshot_each = 200;
     config.compaction.keep = 50;
-    let ground = Ground { channel: Arc::new(Alone), open_log: sled() };
+    let channel = Arc::new(Alone);
+    let ground = Ground { channel, open_log: sled(), stuck_after: STUCK_AFTER };
     let stop = CancellationToken::new();
     let (store, driver) = Store::open_on(config, ground, stop).await.unwrap();
     let mut drivers = tokio::task::JoinSet::new();
