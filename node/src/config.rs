@@ -227,7 +227,7 @@ impl Config {
             data_dir: options.data_dir.unwrap_or_else(default_data_dir),
             socket: socket(options.host.as_deref())?,
             run_dir: run_dir(),
-            rootless: !is_root(),
+            rootless: false,
             runtime: runtime_choice(options.runtime.as_deref())?,
             labels: options.labels.unwrap_or_default(),
             zone: options.zone.unwrap_or_default(),

@@ -7,7 +7,7 @@ use cli::args::up::{LogFormat, RuntimeChoice};
 use cli::args::{TokenArgs, TokenRole, UpArgs};
 use cli::{Failure, Program};
 use crypto::{Authority, ClusterKey, Role};
-use node::config::{Config, Options};
+use node::config::{Config, Options, RuntimeChoice as RuntimeKind};
 use node::telemetry;
 
 /// The one binary: container shim, daemon, client.
@@ -59,6 +59,17 @@ impl Program for Skep {
     fn version(&self) -> &'static str {
         env!("CARGO_PKG_VERSION")
     }
+}
+
+/// An ordinary user's containers need a user namespace; it is entered before any thread exists,
+/// and after the paths were chosen, because inside we look like root.
+fn with_user_namespace(config: Config) -> Result<Config, Failure> {
+    if config.runtime != RuntimeKind::Embedded {
+        return Ok(config);
+    }
+    let root = runtime::enter_user_namespace_if_needed(&config.data_dir.join("runtime"))
+        .map_err(|error| Failure::new(chain(&error)))?;
+    Ok(Config { rootless: root == runtime::Root::UserNamespace, ..config })
 }
 
 fn options(args: UpArgs) -> Result<Options, Failure> {

@@ -650,25 +650,24 @@ fn open_runtime(config: &Config, data: &DataDir) -> Result<Opened, NodeError> {
             Ok((Arc::new(fake), Box::pin(std::future::pending())))
         }
         RuntimeChoice::Embedded => {
-            let settings = runtime::EmbeddedConfig {
-                data_dir: data.join("runtime"),
-                run_dir: config.run_dir.clone(),
-                program: PathBuf::from("/proc/self/exe"),
-                rootless: config.rootless,
-            };
             let (opened, running) =
-                runtime::Embedded::open(settings).map_err(NodeError::Runtime)?;
+                runtime::Embedded::open(supervised(config, data)).map_err(NodeError::Runtime)?;
             Ok((Arc::new(opened), Box::pin(running)))
         }
         RuntimeChoice::Process => {
-            let settings = runtime::ProcessConfig {
-                data_dir: data.join("runtime"),
-                run_dir: config.run_dir.clone(),
-                program: PathBuf::from("/proc/self/exe"),
-            };
-            let (opened, running) = runtime::Process::open(settings).map_err(NodeError::Runtime)?;
+            let (opened, running) = runtime::ProcessRuntime::open(supervised(config, data))
+                .map_err(NodeError::Runtime)?;
             Ok((Arc::new(opened), Box::pin(running)))
         }
+    }
+}
+
+fn supervised(config: &Config, data: &DataDir) -> runtime::EmbeddedConfig {
+    runtime::EmbeddedConfig {
+        data_dir: data.join("runtime"),
+        run_dir: config.run_dir.clone(),
+        program: PathBuf::from("/proc/self/exe"),
+        rootless: config.rootless,
     }
 }
 

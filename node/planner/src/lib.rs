@@ -45,6 +45,8 @@ use std::collections::BTreeSet;
 use crypto::NodeId;
 use model::{Decision, Revision, ServiceId, ServiceMode, Slot, State, TaskId, UnixNanos};
 
+pub use crate::update::is_up_to_date;
+
 use crate::draft::Draft;
 use crate::group::Group;
 

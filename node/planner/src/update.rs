@@ -15,7 +15,8 @@ use model::service::{
     FailureAction, Placement, PortConfig, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
 };
 use model::{
-    Availability, Decision, NodeState, Service, Slot, Task, TaskId, TaskSpec, TaskState, UnixNanos,
+    Availability, Decision, NodeState, Service, Slot, State, Task, TaskId, TaskSpec, TaskState,
+    UnixNanos,
 };
 
 use crate::draft::{Draft, is_wanted};
@@ -155,7 +156,7 @@ impl Progress {
             failed.extend(ended().map(|task| (task.created, task.id)));
             let Some(current) = current(tasks) else { continue };
             progress.n_slots += 1;
-            if is_dirty(draft, service, &group.ports, current) {
+            if is_dirty(draft.snapshot.state, service, &group.ports, current) {
                 let given_up =
                     ended().next_back().is_some_and(|last| !restart::is_restartable(tasks, last));
                 if is_updatable(draft, service, *slot) && !given_up {
@@ -268,7 +269,7 @@ fn close_superseded(
         }
         let clean = wanted(tasks)
             .rev()
-            .find(|task| !is_dirty(draft, service, &group.ports, task))
+            .find(|task| !is_dirty(draft.snapshot.state, service, &group.ports, task))
             .filter(|task| {
                 order == UpdateOrder::StopFirst || task.status.state == TaskState::Running
             })
@@ -296,10 +297,17 @@ fn is_updatable(draft: &Draft<'_>, service: &Service, slot: Slot) -> bool {
     })
 }
 
+/// Whether a task is what its service wants now: Docker's `_up-to-date`. A change of the number
+/// of replicas alone leaves it so.
+#[must_use]
+pub fn is_up_to_date(state: &State, service: &Service, task: &Task) -> bool {
+    !is_dirty(state, service, &service.ports, task)
+}
+
 /// Whether a task is not what the service wants now.
 ///
 /// Other placement alone is no reason to restart a task whose node still fits.
-fn is_dirty(draft: &Draft<'_>, service: &Service, ports: &[PortConfig], task: &Task) -> bool {
+fn is_dirty(state: &State, service: &Service, ports: &[PortConfig], task: &Task) -> bool {
     if task.spec_version == service.spec_version {
         return false;
     }
@@ -321,7 +329,7 @@ fn is_dirty(draft: &Draft<'_>, service: &Service, ports: &[PortConfig], task: &T
         return true;
     }
     let Some(id) = task.node else { return true };
-    draft.node(id).is_some_and(|node| {
+    state.node(id).is_some_and(|node| {
         node.status.state == NodeState::Ready
             && node.spec.availability == Availability::Active
             && !fit::meets_constraints(node, &wanted.placement)

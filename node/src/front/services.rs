@@ -159,7 +159,7 @@ pub(super) fn list_tasks(
     let nodes = resolve(filters, "node", |name| find_node(state, me, name).map(|node| node.id));
     let passes = |task: &&Arc<Task>| {
         let service = state.service(task.service);
-        let current = service.is_some_and(|service| service.spec_version == task.spec_version);
+        let current = service.is_some_and(|service| planner::is_up_to_date(state, service, task));
         let name = service.map_or("", |service| service.spec.name.as_str());
         let desired = if task.desired <= TaskState::Running { "running" } else { "shutdown" };
         services.as_ref().is_none_or(|ids| ids.contains(&task.service))
