@@ -1,1 +1,13 @@
-//! What the cluster tests share.
+//! What the tests of the whole cluster share: a cluster in one thread, and what must never break.
+//!
+//! [`cluster`] runs the real state and the real planner over simulated [`machine`]s, with a clock
+//! that only the test moves; after each command every one of the [`invariants`] is checked.
+//! [`voters`] does the same for the real autopilot over a Raft group of which only the members
+//! are simulated.
+#![expect(clippy::unwrap_used, reason = "only tests link this; a broken simulation must stop")]
+
+pub mod cluster;
+pub mod invariants;
+pub mod machine;
+pub mod services;
+pub mod voters;
