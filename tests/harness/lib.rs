@@ -8,6 +8,8 @@
 
 pub mod cluster;
 pub mod invariants;
+pub mod live;
+pub mod live_net;
 pub mod machine;
 pub mod services;
 pub mod voters;
