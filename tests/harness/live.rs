@@ -36,7 +36,6 @@ const TAIL_LINES: usize = 12;
 /// Whether live tests can run here. Without root they cannot, which is said, and is a failure
 /// where `SKEP_REQUIRE` names `root`.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub fn possible() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
@@ -46,7 +45,10 @@ pub fn possible() -> bool {
         !required.split(',').any(|word| word.trim() == "root"),
         "SKEP_REQUIRE names root, and this is not root: run the live tests with sudo"
     );
-    eprintln!("SKIPPED: network namespaces need root; run the live tests with sudo");
+    // Not by a macro, whose output the test runner keeps to itself when a test passes.
+    let mut stderr = std::io::stderr();
+    let why = "SKIPPED: network namespaces need root; run the live tests with sudo";
+    let _ = writeln!(stderr, "{why}"); // Nobody reads it then.
     false
 }
 
@@ -397,7 +399,7 @@ fn binary() -> PathBuf {
     }
     let own = std::env::current_exe().expect("this program");
     // <target>/<profile>/deps/live-<hash>
-    let target = own.ancestors().nth(3).expect("a target directory");
+    let target = own.ancestors().nth(3).unwrap_or(&own);
     let built = ["release", "debug"].map(|profile| target.join(profile).join("skep"));
     let Some(found) = built.iter().find(|path| path.is_file()) else {
         panic!(

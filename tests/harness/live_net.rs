@@ -91,12 +91,12 @@ impl Network {
 
     /// Host `n` hears nothing any more and is still heard.
     pub fn deafen(&self, n: usize) {
-        self.filter(n, "drop");
+        self.filter(n, "counter drop");
     }
 
     /// Host `n` loses so many percent of what it should receive.
     pub fn lose(&self, n: usize, percent: u32) {
-        self.filter(n, &format!("numgen random mod 100 < {percent} drop"));
+        self.filter(n, &format!("numgen random mod 100 < {percent} counter drop"));
     }
 
     fn filter(&self, n: usize, rule: &str) {
@@ -121,6 +121,17 @@ impl Network {
         let nft = Path::new("nft");
         let done = self.command(n, nft).args(["delete", "table", "inet", "skep"]).status();
         assert!(done.expect("nft of nftables runs").success(), "nft refused");
+    }
+
+    /// How many packets host `n` lost since it was deafened or began to lose them.
+    #[must_use]
+    pub fn n_dropped(&self, n: usize) -> u64 {
+        let mut nft = self.command(n, Path::new("nft"));
+        let listed = nft.args(["list", "table", "inet", "skep"]).output();
+        let listed = listed.expect("nft of nftables runs").stdout;
+        let listed = String::from_utf8_lossy(&listed);
+        let mut words = listed.split_whitespace().skip_while(|word| *word != "packets");
+        words.nth(1).and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
     /// Does something on the machine that is no host.

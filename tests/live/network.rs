@@ -43,6 +43,10 @@ fn tasks_of_a_node_that_is_cut_off_run_elsewhere_and_once() {
         (elsewhere == 3).then_some(()).ok_or_else(|| format!("{elsewhere} of 3"))
     });
 
+    // Nobody can know that the old one ended: it counts until its node has said so.
+    let tasks = lab.tasks(leader).unwrap();
+    assert_eq!(tasks.iter().filter(|task| runs(task)).count(), 4, "{}", brief(&tasks));
+
     lab.network.set_cable(host, true);
     lab.until("the node is ready and the duplicate gone", HEALED, |lab| {
         state_of(lab, leader, &id, "ready")?;
@@ -98,6 +102,9 @@ fn a_tenth_of_all_packets_lost_changes_nothing() {
                 assert_eq!(now, before, "after {:?}, node {n}: voters", began.elapsed());
             }
         }
+    }
+    for n in 1..=5 {
+        assert!(0 < lab.network.n_dropped(n), "node {n} lost nothing: this proved nothing");
     }
     assert!(50 < n_looks, "only {n_looks} answers in {WEATHER:?}");
 }
