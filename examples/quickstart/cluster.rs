@@ -175,7 +175,8 @@ impl Cluster {
 
     /// Copies the logs to where they outlive the directory.
     fn keep_logs(&self) -> PathBuf {
-        let kept = std::env::temp_dir().join(format!("skep-quickstart-logs-{}", std::process::id()));
+        let kept =
+            std::env::temp_dir().join(format!("skep-quickstart-logs-{}", std::process::id()));
         let copied = std::fs::create_dir_all(&kept);
         for n in 1..=N_NODES {
             if copied.is_ok() {

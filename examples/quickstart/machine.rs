@@ -29,7 +29,9 @@ pub(crate) fn check(narrator: &mut Narrator, runtime: Runtime) -> Result<()> {
         let ports = [(ip.as_str(), CONTROL_PORT), (ip.as_str(), PUBLISHED_PORT)];
         for (ip, port) in ports {
             if TcpListener::bind((ip, port)).is_err() || UdpSocket::bind((ip, port)).is_err() {
-                missing.push(format!("{ip}:{port} is taken: `ss -ltnup | grep :{port}` shows by whom"));
+                missing.push(format!(
+                    "{ip}:{port} is taken: `ss -ltnup | grep :{port}` shows by whom"
+                ));
             }
         }
     }
@@ -67,7 +69,16 @@ pub(crate) fn build(narrator: &Narrator) -> Result<PathBuf> {
     narrator.command("cargo build --release --bin skep");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let built = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo tells this program about itself would make the inner cargo build some crates
+    // again: their build scripts look at it.
+    let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if own.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    let built = command
         .args(["build", "--release", "--bin", "skep"])
         .current_dir(root)
         .status()

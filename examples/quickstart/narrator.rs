@@ -63,7 +63,12 @@ impl Narrator {
     }
 
     /// Keeps a time for the table.
-    pub(crate) fn measured(&mut self, what: &'static str, target: Option<Duration>, took: Duration) {
+    pub(crate) fn measured(
+        &mut self,
+        what: &'static str,
+        target: Option<Duration>,
+        took: Duration,
+    ) {
         self.times.push(Measured { what, target, took });
     }
 
@@ -72,7 +77,8 @@ impl Narrator {
         println!("\n── Measured\n");
         println!("   {:<58} {:>8} {:>9}", "what", "target", "measured");
         for Measured { what, target, took } in &self.times {
-            let target = target.map_or_else(|| "–".to_owned(), |t| format!("{:.0} s", t.as_secs_f64()));
+            let target =
+                target.map_or_else(|| "–".to_owned(), |t| format!("{:.0} s", t.as_secs_f64()));
             let met = self.verdict(*took, &target);
             println!("   {what:<58} {target:>8} {:>7.2} s {met}", took.as_secs_f64());
         }

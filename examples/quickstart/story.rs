@@ -68,7 +68,8 @@ fn form(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<()> {
 fn deploy(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<()> {
     narrator.heading("A service of three, published on every node");
     let began = Instant::now();
-    let create = format!("service create --name web --replicas 3 --publish {PUBLISHED_PORT}:80 skep/demo");
+    let create =
+        format!("service create --name web --replicas 3 --publish {PUBLISHED_PORT}:80 skep/demo");
     cluster.skep(narrator, 4, &create)?;
     let waiting = narrator.waiting("three tasks run");
     cluster.wait(&waiting, LIMIT, |cluster| running(cluster, 4, 3))?;
@@ -137,7 +138,8 @@ fn lose_the_leader(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<usi
     let waiting = narrator.waiting("its task runs elsewhere");
     cluster.wait(&waiting, LIMIT, |cluster| {
         let tasks = tasks(cluster, witness)?;
-        let alive = tasks.iter().filter(|task| is_running(task) && task["NodeID"] != *leader).count();
+        let alive =
+            tasks.iter().filter(|task| is_running(task) && task["NodeID"] != *leader).count();
         Ok(if alive == N_NODES { Ok(()) } else { Err(format!("{alive} of {N_NODES}")) })
     })?;
     waiting.done("six tasks run on five nodes");
@@ -171,7 +173,11 @@ fn come_back(narrator: &mut Narrator, cluster: &mut Cluster, dead: usize) -> Res
         })
     })?;
     waiting.done("the orphan is gone, six nodes are ready");
-    narrator.measured("node started again → orphan adopted and stopped", seconds(5), began.elapsed());
+    narrator.measured(
+        "node started again → orphan adopted and stopped",
+        seconds(5),
+        began.elapsed(),
+    );
     curl_everywhere(narrator, cluster, None)
 }
 
@@ -194,7 +200,8 @@ fn clean_up(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<()> {
 fn running(cluster: &Cluster, node: usize, n_wanted: usize) -> Result<Result<(), String>> {
     let tasks = tasks(cluster, node)?;
     let n_running = tasks.iter().filter(|task| is_running(task)).count();
-    let errors: BTreeSet<_> = tasks.iter().filter_map(|task| task["Status"]["Err"].as_str()).collect();
+    let errors: BTreeSet<_> =
+        tasks.iter().filter_map(|task| task["Status"]["Err"].as_str()).collect();
     let errors: Vec<_> = errors.into_iter().collect();
     Ok(if n_running == n_wanted {
         Ok(())
@@ -224,7 +231,8 @@ fn orphans(cluster: &Cluster, node: usize) -> Result<BTreeMap<String, i64>> {
 
 fn exists(pid: i64) -> bool {
     Path::new(&format!("/proc/{pid}/exe")).symlink_metadata().is_ok()
-        && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+        && std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn voters(report: &Value) -> BTreeSet<String> {

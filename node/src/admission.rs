@@ -97,6 +97,7 @@ pub(crate) const fn grant_of(role: Role) -> Grant {
 }
 
 /// Asks the leader for admission, again for every leader, until told to stop.
+#[expect(clippy::too_many_arguments, reason = "a loop between six parts, called once")]
 pub(crate) async fn run(
     admission: impl Fn(&Credentials) -> Admission,
     credentials: watch::Receiver<Arc<Credentials>>,

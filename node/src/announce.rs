@@ -31,6 +31,7 @@ const RENEWAL_PERIOD: Duration = Duration::from_secs(60);
 const RENEW_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Keeps our gossip record up to date.
+#[expect(clippy::too_many_arguments, reason = "a loop between six parts, called once")]
 pub(crate) async fn payload(
     membership: Membership,
     mut payload: Payload,
@@ -153,7 +154,7 @@ pub(crate) async fn renew_worker(
                 Ok(certificate) => {
                     info!("certificate renewed");
                     credentials.send_modify(|known| {
-                        *known = Arc::new(known.with_certificate(certificate))
+                        *known = Arc::new(known.with_certificate(certificate));
                     });
                     break;
                 }

@@ -10,7 +10,6 @@ mod words;
 
 pub(crate) use read::{node_spec, service_spec};
 pub(crate) use show::{RaftView, node, service, task};
-pub(crate) use show_spec::shown_service_spec;
 
 #[cfg(test)]
 mod tests;

@@ -218,6 +218,7 @@ pub(crate) fn declines(me: NodeId, router: Router) -> Router {
 }
 
 /// Waits for the result and takes part in it; then tells everybody else.
+#[expect(clippy::too_many_arguments, reason = "a step between six parts, called once")]
 pub(crate) async fn conclude(
     me: NodeId,
     handle: Handle,

@@ -95,6 +95,10 @@ impl Front {
         if caller.stale {
             return Ok(Arc::clone(&store.state().borrow()));
         }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the enum grows, and whatever comes is no answer"
+        )]
         store.read(PATIENCE).await.map_err(|error| match error {
             ReadError::NotLeader { .. } => Problem::not_leader(),
             _ => Problem::no_leader(),
@@ -104,6 +108,10 @@ impl Front {
     async fn propose(&self, caller: &Caller, command: Command) -> Result<Applied, Problem> {
         let request = RequestId(caller.request.0);
         let proposed = self.store()?.propose(command, Some(request), PATIENCE).await;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the enum grows, and whatever comes is no confirmation"
+        )]
         proposed.map_err(|error| match error {
             ProposeError::Refused(refused) => problem(&refused),
             ProposeError::NotLeader { .. } => Problem::not_leader(),
@@ -213,7 +221,8 @@ impl Cluster for Front {
                  manager. Another node takes its place if there is one; use `--force` to leave.",
             ));
         }
-        self.membership.leave().await;
+        // Gossip that has ended has nobody left to tell.
+        let _ = self.membership.leave().await;
         self.leave.cancel();
         Ok(())
     }

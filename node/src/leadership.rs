@@ -90,9 +90,14 @@ impl Finder {
         let mut status = store.as_ref().map(Store::status);
         loop {
             let own = status.as_mut().map(|status| Arc::clone(&status.borrow_and_update()));
-            let wait = match own.filter(|status| status.role != RaftRole::Outside) {
+            // A Raft of ours that knows no leader may have been voted out while we were away, and
+            // nobody tells it: then others know.
+            let taking_part = |status: &Arc<RaftStatus>| {
+                status.role != RaftRole::Outside && status.leader.is_some()
+            };
+            let wait = match own.filter(taking_part) {
                 Some(status) => {
-                    self.publish(self.from_raft(&status));
+                    self.publish(self.as_raft_says(&status));
                     CONFIRM
                 }
                 None => {
@@ -110,7 +115,7 @@ impl Finder {
         }
     }
 
-    fn from_raft(&self, status: &RaftStatus) -> Leader {
+    fn as_raft_says(&self, status: &RaftStatus) -> Leader {
         let node = status.leader.map(|(_, node)| node);
         let here = status.role == RaftRole::Leader && node == Some(self.me);
         Leader { node, here, genesis: status.cluster.map(|cluster| *cluster.as_bytes()) }
@@ -162,7 +167,7 @@ async fn changed(status: &mut Option<watch::Receiver<Arc<RaftStatus>>>) {
         return;
     }
     // Without Raft there is nothing to wait for; with the store gone, the node is about to stop.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn ask_one(peers: &Peers, node: NodeId) -> Option<LeaderAnswer> {

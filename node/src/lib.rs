@@ -41,7 +41,9 @@ mod standing;
 mod voters;
 mod wiring;
 
-pub use standing::unix_seconds;
+pub use founding::FoundingError;
+pub use joining::JoinError;
+pub use standing::{StandingError, unix_seconds};
 pub use wiring::NodeError;
 
 use tokio::signal::unix::{SignalKind, signal};

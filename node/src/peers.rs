@@ -283,7 +283,7 @@ impl Peers {
             Err(_) => return Err(no_way("no answer".to_owned())),
         };
         let _ = socket.set_nodelay(true); // Slower without, not wrong.
-        self.shake(socket, Some(address), link, gate, no_way).await
+        self.shake(socket, Some(address), (link, gate), no_way).await
     }
 
     async fn dial_through(
@@ -298,7 +298,7 @@ impl Peers {
         let tunnel = via.tunnel(RELAY, &RelayRequest { to: node }, HANDSHAKE_TIMEOUT).await;
         let tunnel = tunnel.map_err(|error| no_way(error.to_string()))?;
         let gate = self.inner.credentials.borrow().gate_key().ok_or(DialError::NoGate)?;
-        let client = self.shake(tunnel, None, link, gate, no_way).await?;
+        let client = self.shake(tunnel, None, (link, gate), no_way).await?;
         let found = client.peer().id;
         if found == node {
             Ok(client)
@@ -311,8 +311,7 @@ impl Peers {
         &self,
         io: IO,
         remote: Option<SocketAddr>,
-        link: Link,
-        gate: GateKey,
+        (link, gate): (Link, GateKey),
         no_way: impl Fn(String) -> DialError,
     ) -> Result<Client, DialError> {
         let credentials = Arc::clone(&self.inner.credentials.borrow());

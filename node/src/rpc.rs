@@ -115,7 +115,8 @@ pub(crate) fn for_everybody(node: &Everybody, router: Router) -> Router {
             async move {
                 member(&context)?;
                 let from = context.remote.ok_or_else(|| Status::invalid("no address"))?;
-                membership.deliver_big(context.peer, from, request.bytes).await;
+                let delivered = membership.deliver_big(context.peer, from, request.bytes).await;
+                delivered.map_err(|error| Status::unavailable(error.to_string()))?;
                 Ok(BigGossipAnswer {})
             }
         })

@@ -23,7 +23,7 @@ use model::NodeDescription;
 use network::Proxy;
 use runtime::Runtime;
 use store::Store;
-use store::genesis::{Genesis, Handle};
+use store::genesis::Handle;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};

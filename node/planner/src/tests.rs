@@ -2,5 +2,6 @@
 
 mod cases;
 mod laws;
+mod more_cases;
 mod speed;
 mod world;

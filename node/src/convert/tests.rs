@@ -3,7 +3,8 @@
 use api::wire;
 use serde_json::json;
 
-use super::{service_spec, shown_service_spec};
+use super::service_spec;
+use super::show_spec::shown_service_spec;
 
 fn read(value: serde_json::Value) -> Result<model::ServiceSpec, String> {
     let spec: wire::service::ServiceSpec = serde_json::from_value(value).unwrap();

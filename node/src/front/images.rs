@@ -150,6 +150,7 @@ fn failed(why: String) -> ImageProgress {
 }
 
 fn problem(error: &RuntimeError) -> Problem {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is the node's trouble")]
     let status = match error {
         RuntimeError::NoSuchImage { .. } => 404,
         RuntimeError::BadReference { .. } => 400,

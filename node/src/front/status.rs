@@ -145,7 +145,8 @@ fn members(
     }
     for (id, entry) in &mut shown {
         let grant = state.and_then(|state| state.node(*id)).map(|node| node.grant);
-        let eligible = view.members.get(id).map_or(grant == Some(Grant::Eligible), |m| m.eligible);
+        let eligible =
+            view.members.get(id).map_or_else(|| grant == Some(Grant::Eligible), |m| m.eligible);
         role(*id, eligible, raft).clone_into(&mut entry.role);
         if let Some(why) = notices.why.get(id) {
             entry.why.clone_from(why);
