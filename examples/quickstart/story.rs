@@ -181,7 +181,7 @@ fn come_back(narrator: &mut Narrator, cluster: &mut Cluster, dead: usize) -> Res
     curl_everywhere(narrator, cluster, None)
 }
 
-fn clean_up(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<()> {
+fn clean_up(narrator: &Narrator, cluster: &mut Cluster) -> Result<()> {
     narrator.heading("Clean up");
     cluster.skep(narrator, 5, "service rm web")?;
     let waiting = narrator.waiting("containers are gone");

@@ -31,6 +31,7 @@ impl Program for Skep {
         let flags = options(args)?;
         let config =
             Config::check(flags.or(file)).map_err(|error| Failure::usage(error.to_string()))?;
+        let config = with_user_namespace(config)?;
         telemetry::start(config.log_format);
         node::up(config).map_err(|error| Failure::new(chain(&error)))
     }
