@@ -112,6 +112,15 @@ fn lose_the_leader(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<usi
     cluster.skep(narrator, witness, "service update --label-add written=after --detach web")?;
     narrator.measured("leader killed → next write acknowledged", seconds(3), began.elapsed());
 
+    let waiting = narrator.waiting("its task runs elsewhere");
+    cluster.wait(&waiting, LIMIT, |cluster| {
+        let tasks = tasks(cluster, witness)?;
+        let alive =
+            tasks.iter().filter(|task| is_running(task) && task["NodeID"] != *leader).count();
+        Ok(if alive == N_NODES { Ok(()) } else { Err(format!("{alive} of {N_NODES}")) })
+    })?;
+    waiting.done("six tasks run on five nodes");
+    narrator.measured("node killed → its task runs elsewhere", seconds(10), began.elapsed());
     let waiting = narrator.waiting("another node takes its vote");
     let now = cluster.wait(&waiting, LIMIT, |cluster| {
         // Some managers know more than others: ask until one shows the new voters.
@@ -134,16 +143,6 @@ fn lose_the_leader(narrator: &mut Narrator, cluster: &mut Cluster) -> Result<usi
     if place <= N_SEEDS {
         bail!("the new voter is a seed, which were all voters before");
     }
-
-    let waiting = narrator.waiting("its task runs elsewhere");
-    cluster.wait(&waiting, LIMIT, |cluster| {
-        let tasks = tasks(cluster, witness)?;
-        let alive =
-            tasks.iter().filter(|task| is_running(task) && task["NodeID"] != *leader).count();
-        Ok(if alive == N_NODES { Ok(()) } else { Err(format!("{alive} of {N_NODES}")) })
-    })?;
-    waiting.done("six tasks run on five nodes");
-    narrator.measured("node killed → its task runs elsewhere", seconds(10), began.elapsed());
     cluster.skep(narrator, witness, "service ps web")?;
     cluster.skep(narrator, witness, "status")?;
     curl_everywhere(narrator, cluster, Some(dead))?;

@@ -21,6 +21,8 @@ const SUSPECTED_AFTER: u64 = 4_200_000_000;
 const DOWN_AFTER: u64 = 5_500_000_000;
 /// States that a late planner may still work from.
 const PAST_MAX: usize = 8;
+/// Reports that may arrive once more.
+const REPORTS_MAX: usize = 16;
 /// Turns until a cluster that nobody disturbs must be at rest. A rolling update takes about
 /// ten for each slot.
 const TURNS_MAX: usize = 2_000;
@@ -41,6 +43,8 @@ pub struct Cluster {
     ahead: u64,
     suspects: BTreeSet<NodeId>,
     past: VecDeque<State>,
+    /// The last reports, newest first.
+    reports: VecDeque<Command>,
     n_machines_made: u8,
 }
 
@@ -57,6 +61,7 @@ impl Cluster {
             ahead: 0,
             suspects: BTreeSet::new(),
             past: VecDeque::new(),
+            reports: VecDeque::new(),
             n_machines_made: 0,
         };
         cluster.join();
@@ -162,12 +167,22 @@ impl Cluster {
             let now = self.now;
             let Some(report) = self.machines[nth].turn(&self.state, now) else { continue };
             news = true;
+            self.reports.push_front(report.clone());
+            self.reports.truncate(REPORTS_MAX);
             let result = self.apply(report);
             if let Err(refused) = result {
                 self.violated("reports are taken", refused.to_string());
             }
         }
         news
+    }
+
+    /// A report that was sent before arrives once more.
+    pub fn repeat_report(&mut self, nth: usize) {
+        if let Some(report) = self.reports.get(nth).cloned() {
+            // Of a former life of its node, or of a node that is gone, it is refused.
+            let _ = self.apply(report);
+        }
     }
 
     /// Lets everything happen that follows from what is, for at most so long. Whether the
@@ -225,8 +240,10 @@ impl Cluster {
             }
         }
         let silent = |machine: &Machine| self.now.since(machine.heard_at);
-        let suspects = self.machines.iter().filter(|machine| SUSPECTED_AFTER <= silent(machine));
-        self.suspects = suspects.map(Machine::id).collect();
+        // Gossip forgets whom everybody gave up: that such a node is Down is only in the state.
+        let suspected =
+            |machine: &&Machine| (SUSPECTED_AFTER..DOWN_AFTER).contains(&silent(machine));
+        self.suspects = self.machines.iter().filter(suspected).map(Machine::id).collect();
         let turned: Vec<_> = self
             .machines
             .iter()

@@ -1,6 +1,6 @@
 //! Daemons of the shipped binary in hosts of their own, and how to ask them.
 //!
-//! A [`Lab`] is made of a [`Network`](crate::live_net::Network) and one daemon for each host. The
+//! A [`Lab`] is made of a `Network` and one daemon for each host. The
 //! sockets of the daemons are files, so a test asks them from wherever it runs. Everything goes
 //! away with the lab; if a test fails, the logs stay and their ends are printed.
 #![expect(clippy::expect_used, clippy::panic, reason = "only tests link this, and they end so")]
@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -390,25 +391,38 @@ impl Drop for Lab {
     }
 }
 
-/// The shipped binary: `SKEP_BINARY`, or what cargo built beside this test.
+/// The shipped binary: `SKEP_BINARY`, or what cargo builds now, once, from this tree.
 fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("SKEP_BINARY") {
         let given = PathBuf::from(given);
         assert!(given.is_file(), "SKEP_BINARY: there is no {}", given.display());
         return given;
     }
-    let own = std::env::current_exe().expect("this program");
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+/// `cargo build --release --bin skep`; nothing to do where that is fresh.
+fn build() -> PathBuf {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells this program about itself would make the inner cargo build some crates
+    // again: their build scripts look at it.
+    let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if own.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let built = command.args(["build", "--release", "--bin", "skep"]).current_dir(root).status();
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "`cargo build --release --bin skep` failed"
+    );
     // <target>/<profile>/deps/live-<hash>
+    let own = std::env::current_exe().expect("this program");
     let target = own.ancestors().nth(3).unwrap_or(&own);
-    let built = ["release", "debug"].map(|profile| target.join(profile).join("skep"));
-    let Some(found) = built.iter().find(|path| path.is_file()) else {
-        panic!(
-            "the live tests run the shipped binary, and there is none in {}: \
-             `cargo build --release --bin skep` makes it, SKEP_BINARY names another",
-            target.display()
-        );
-    };
-    found.clone()
+    target.join("release").join("skep")
 }
 
 /// What answers at `/` of an address, from where the calling thread is.

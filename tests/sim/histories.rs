@@ -15,6 +15,8 @@ enum Event {
     Plan { age: usize },
     /// Every agent takes a turn.
     Agents,
+    /// A report that was sent before arrives once more.
+    Repeat { nth: usize },
     /// Time goes by.
     After { millis: u64 },
     /// A machine is cut off, or heard again.
@@ -70,6 +72,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (0_usize..8).prop_map(|age| Event::Plan { age }),
         8 => Just(Event::Agents),
+        1 => (0_usize..16).prop_map(|nth| Event::Repeat { nth }),
         5 => (0_u64..10_000).prop_map(|millis| Event::After { millis }),
         1 => (60_000_u64..90_000_000).prop_map(|millis| Event::After { millis }),
         2 => (machine(), any::<bool>()).prop_map(|(machine, is)| Event::Connected { machine, is }),
@@ -87,7 +90,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The services of every history; the last letter is how much they ask for.
+/// The services of every history.
 fn service(nth: usize) -> ServiceSpec {
     match nth {
         0 => reserving(replicated("web", 3), 1),
@@ -101,6 +104,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
     match *event {
         Event::Plan { age } => _ = cluster.plan(age),
         Event::Agents => _ = cluster.agents(),
+        Event::Repeat { nth } => cluster.repeat_report(nth),
         Event::After { millis } => cluster.after(millis * SECOND / 1_000),
         Event::Connected { machine, is } => cluster.machines[machine].is_connected = is,
         Event::PowerLoss { machine } => cluster.machines[machine].lose_power(),
