@@ -17,7 +17,7 @@
 //! * Only the newest incarnation, and only so many new ones in a while.
 //! * Only nodes that the CA certified, that are not revoked, and that are on the list if there is
 //!   one; at most [`IDS_MAX`] ids.
-//! * Heartbeats as [`pulse`] understands them.
+//! * Heartbeats as `pulse` understands them.
 //! * Of ourselves nothing but how much of our record the peer has, which is only used to choose
 //!   what to send it.
 

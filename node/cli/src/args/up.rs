@@ -17,7 +17,7 @@ pub struct UpArgs {
     /// File with a join token, instead of the cluster key
     #[arg(long, env = "SKEP_TOKEN_FILE", value_name = "FILE", conflicts_with = "key_file")]
     pub token_file: Option<PathBuf>,
-    /// Where other nodes are, NAME[:PORT]; repeat it, or separate by commas in SKEP_SEED
+    /// Where other nodes are, NAME or NAME:PORT; repeat it, or separate by commas in SKEP_SEED
     #[arg(long = "seed", env = "SKEP_SEED", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub seeds: Option<Vec<String>>,
     /// Found a cluster of one; only on an empty data directory
