@@ -3,7 +3,7 @@
 //! A [`Lab`] is made of a `Network` and one daemon for each host. The
 //! sockets of the daemons are files, so a test asks them from wherever it runs. Everything goes
 //! away with the lab; if a test fails, the logs stay and their ends are printed.
-#![expect(clippy::expect_used, clippy::panic, reason = "only tests link this, and they end so")]
+#![expect(clippy::expect_used, reason = "only tests link this, and they end so")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
