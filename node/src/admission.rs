@@ -1,12 +1,13 @@
 //! How this node gets into the cluster, and what it says of itself there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Credentials, NodeId, Role};
 use model::node::NodeDescription;
 use model::service::{Platform, Resources};
-use model::{Admission, ClusterId, Grant, TokenId};
+use model::{Admission, Availability, ClusterId, Grant, TokenId};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,11 @@ pub(crate) struct Admitted {
 }
 
 /// What this node says of itself.
-pub(crate) fn describe(config: &Config, runtime: &runtime::RuntimeInfo) -> NodeDescription {
+pub(crate) fn describe(
+    config: &Config,
+    address: Option<SocketAddr>,
+    runtime: &runtime::RuntimeInfo,
+) -> NodeDescription {
     let mut engine_labels = config.labels.clone();
     if !config.zone.is_empty() {
         engine_labels.insert("zone".to_owned(), config.zone.clone());
@@ -52,7 +57,7 @@ pub(crate) fn describe(config: &Config, runtime: &runtime::RuntimeInfo) -> NodeD
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runtime: format!("{} {}", runtime.name, runtime.version).trim_end().to_owned(),
         engine_labels,
-        address: config.advertise.to_string(),
+        address: address.map(|address| address.to_string()).unwrap_or_default(),
         lacks: runtime.lacks.clone(),
     }
 }
@@ -73,6 +78,7 @@ pub(crate) fn own_admission(
     credentials: &Credentials,
     incarnation: u64,
     description: &NodeDescription,
+    availability: Availability,
 ) -> Admission {
     let public = credentials.keys.public();
     let claims = credentials.certificate.claims();
@@ -85,6 +91,7 @@ pub(crate) fn own_admission(
         token: claims.token.map(|id| (TokenId::from_bytes(id), 0)),
         incarnation,
         description: description.clone(),
+        availability,
     }
 }
 

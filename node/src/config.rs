@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use model::Availability;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -110,9 +111,9 @@ pub enum Beginning {
     Found,
 }
 
-/// A checked configuration.
-#[derive(Clone, Debug)]
-pub struct Config {
+/// Where a node stands towards its cluster: all that one life in it needs to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
     /// Key or token.
     pub secret: Secret,
     /// Seeds, or alone.
@@ -127,6 +128,28 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where ports are published; `None` means every address.
     pub publish: Option<IpAddr>,
+    /// Whether it takes tasks at first.
+    pub availability: Availability,
+}
+
+/// Addresses that a user gave; what is missing is found out when a place is taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Addresses {
+    /// `--advertise`.
+    pub advertise: Option<SocketAddr>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--publish-address`.
+    pub publish: Option<IpAddr>,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its place; `None` waits outside any cluster for `swarm init` or `swarm join`.
+    pub place: Option<Place>,
+    /// For a place that is taken later.
+    pub addresses: Addresses,
     /// Data directory.
     pub data_dir: PathBuf,
     /// API socket.
@@ -193,37 +216,38 @@ impl Config {
     /// [`ConfigError`], with what to write instead.
     pub fn check(options: Options) -> Result<Self, ConfigError> {
         let secret = match (options.key_file, options.token_file) {
-            (Some(key), None) => Secret::Key(key),
-            (None, Some(token)) => Secret::Token(token),
-            (Some(_), Some(_)) | (None, None) => return Err(ConfigError::Secret),
+            (Some(key), None) => Some(Secret::Key(key)),
+            (None, Some(token)) => Some(Secret::Token(token)),
+            (None, None) => None,
+            (Some(_), Some(_)) => return Err(ConfigError::Secret),
         };
         let seeds = seeds(options.seeds.unwrap_or_default())?;
-        let beginning = beginning(&secret, seeds, options.found.unwrap_or(false))?;
+        let found = options.found.unwrap_or(false);
         if let Some(voters) = options.voters.filter(|voters| ![3, 5].contains(voters)) {
             let what = "a cluster is founded with 3 or 5 voters".to_owned();
             return Err(ConfigError::Value { name: "--voters", value: voters.to_string(), what });
         }
         let given =
-            options.advertise.as_deref().map(|text| address("--advertise", text)).transpose()?;
-        let (advertise, advertise_why) = match given {
-            Some(address) => (address, "given"),
-            None => (SocketAddr::new(own_address(&beginning), PORT), "the way to the first seed"),
+            |name, text: Option<String>| text.map(|text| address(name, &text, PORT)).transpose();
+        let addresses = Addresses {
+            advertise: given("--advertise", options.advertise)?,
+            listen: given("--listen", options.listen)?,
+            publish: options.publish_address,
         };
-        let listen = match options.listen.as_deref() {
-            Some(text) => address("--listen", text)?,
-            None => SocketAddr::new(default_listen(given, advertise), advertise.port()),
+        let place = match secret {
+            Some(secret) => {
+                let beginning = beginning(&secret, seeds, found)?;
+                Some(Place::new(secret, beginning, options.voters, addresses))
+            }
+            // Seeds without a secret are half a command, and must not become a cluster of one.
+            None if found || !seeds.is_empty() || options.voters.is_some() => {
+                return Err(ConfigError::Secret);
+            }
+            None => None,
         };
-        let publish = options
-            .publish_address
-            .or_else(|| advertise.ip().is_loopback().then(|| advertise.ip()));
         Ok(Self {
-            secret,
-            beginning,
-            voters: options.voters,
-            advertise,
-            advertise_why,
-            listen,
-            publish,
+            place,
+            addresses,
             data_dir: options.data_dir.unwrap_or_else(default_data_dir),
             socket: socket(options.host.as_deref())?,
             run_dir: run_dir(),
@@ -233,6 +257,44 @@ impl Config {
             zone: options.zone.unwrap_or_default(),
             log_format: log_format(options.log_format.as_deref())?,
         })
+    }
+}
+
+impl Place {
+    /// Finds out the addresses that were not given.
+    #[must_use]
+    pub fn new(
+        secret: Secret,
+        beginning: Beginning,
+        voters: Option<u8>,
+        addresses: Addresses,
+    ) -> Self {
+        let given = addresses.advertise;
+        let (advertise, advertise_why) = match given {
+            Some(address) => (address, "given"),
+            None => {
+                let port = addresses.listen.map_or(PORT, |listen| listen.port());
+                let ip = addresses.listen.map(|listen| listen.ip());
+                let bound = ip.filter(|ip| !ip.is_unspecified());
+                let ip = bound.unwrap_or_else(|| own_address(&beginning));
+                (SocketAddr::new(ip, port), "the way to the first seed")
+            }
+        };
+        let listen = addresses
+            .listen
+            .unwrap_or_else(|| SocketAddr::new(default_listen(given, advertise), advertise.port()));
+        let publish =
+            addresses.publish.or_else(|| advertise.ip().is_loopback().then(|| advertise.ip()));
+        Self {
+            secret,
+            beginning,
+            voters,
+            advertise,
+            advertise_why,
+            listen,
+            publish,
+            availability: Availability::Active,
+        }
     }
 }
 
@@ -269,7 +331,8 @@ fn seeds(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
     Ok(seeds)
 }
 
-fn with_port(host: &str) -> String {
+/// `host[:port]` with the default port where it has none.
+pub(crate) fn with_port(host: &str) -> String {
     let bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     match (bare_v6, has_port) {
@@ -279,8 +342,8 @@ fn with_port(host: &str) -> String {
     }
 }
 
-fn address(name: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    let ip = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
+fn address(name: &'static str, text: &str, port: u16) -> Result<SocketAddr, ConfigError> {
+    let ip = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
     text.parse::<SocketAddr>().or_else(|_| ip()).map_err(|_| ConfigError::Value {
         name,
         value: text.to_owned(),
@@ -396,14 +459,15 @@ mod tests {
         let list = ["B", "a:7964", "b:7964", "A", "::1,10.0.0.1"];
         let config = Config::check(key(&list, false)).unwrap();
         let seeds = ["10.0.0.1:7964", "[::1]:7964", "a:7964", "b:7964"].map(str::to_owned).to_vec();
-        assert_eq!(config.beginning, Beginning::Seeds(seeds));
+        assert_eq!(config.place.unwrap().beginning, Beginning::Seeds(seeds));
     }
 
     #[test]
     fn what_makes_no_sense_says_what_to_write() {
         let token = Options { token_file: Some("t".into()), ..Options::default() };
         for (options, expected) in [
-            (Options::default(), "--key-file"),
+            (Options { found: Some(true), ..Options::default() }, "--key-file"),
+            (Options { seeds: Some(vec!["a".into()]), ..Options::default() }, "--key-file"),
             (key(&[], false), "--found"),
             (key(&["a"], true), "leave out one"),
             (key(&[""], false), "unset variable"),

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Beginning, Config};
+use crate::config::{Beginning, Place};
 use crate::front::Notices;
 use crate::peers::{Link, Peers};
 
@@ -66,11 +66,11 @@ pub enum FoundingError {
 }
 
 /// The list, and what this node is called in it if it founds alone.
-pub(crate) fn seed_list(config: &Config) -> Result<SeedList, FoundingError> {
-    let rule = if config.voters == Some(5) { Rule::Five } else { Rule::Automatic };
-    let entries = match &config.beginning {
+pub(crate) fn seed_list(place: &Place) -> Result<SeedList, FoundingError> {
+    let rule = if place.voters == Some(5) { Rule::Five } else { Rule::Automatic };
+    let entries = match &place.beginning {
         Beginning::Seeds(seeds) => seeds.clone(),
-        Beginning::Found => vec![config.advertise.to_string()],
+        Beginning::Found => vec![place.advertise.to_string()],
     };
     Ok(SeedList::new(entries, rule)?)
 }
@@ -138,7 +138,8 @@ fn is_local(address: SocketAddr) -> bool {
 
 /// What this node brings to the ballot.
 pub(crate) fn setup(
-    config: &Config,
+    place: &Place,
+    zone: &str,
     seeds: SeedList,
     slot: Option<u16>,
     public: crypto::NodePublic,
@@ -146,9 +147,9 @@ pub(crate) fn setup(
     Setup {
         seeds: Arc::new(seeds),
         slot,
-        me: Candidate { public, zone: config.zone.clone() },
+        me: Candidate { public, zone: zone.to_owned() },
         eligible: true,
-        found: config.beginning == Beginning::Found,
+        found: place.beginning == Beginning::Found,
         start: rand::random(),
     }
 }

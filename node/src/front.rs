@@ -1,10 +1,11 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
-mod images;
-mod info;
+pub(crate) mod images;
+pub(crate) mod info;
 pub(crate) mod logs;
 mod services;
 pub(crate) mod status;
+mod swarm;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
 use api::wire::node::{Node, NodeSpec};
 use api::wire::service::Service;
 use api::wire::status::StatusReport;
+use api::wire::swarm::{InitRequest, JoinRequest, Rotate, Swarm, SwarmSpec, UnlockKey};
 use api::wire::system::{Info, Version};
 use api::wire::task::Task;
 use api::wire::{Created, Updated};
 use async_trait::async_trait;
-use crypto::NodeId;
+use crypto::{Credentials, NodeId};
 use membership::{Liveness, Membership, View};
 use model::node::NodeDescription;
 use model::{Applied, Command, DesiredRole, Grant, Refused, RequestId, State};
@@ -65,8 +67,12 @@ pub(crate) struct Front {
     /// What is still missing before this node is part of a cluster, and what somebody should
     /// look at: lines that other parts write.
     pub(crate) notices: watch::Receiver<Arc<Notices>>,
-    /// Ends the node after it left.
+    /// What this node shows and can sign.
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
+    /// Begins to end this life in the cluster.
     pub(crate) leave: CancellationToken,
+    /// It has ended.
+    pub(crate) gone: CancellationToken,
 }
 
 /// Lines for `status` from the parts that know.
@@ -214,17 +220,37 @@ impl Cluster for Front {
     }
 
     async fn leave(&self, _caller: &Caller, force: bool) -> Result<(), Problem> {
-        let votes = self.raft_view().voters.contains(&self.me);
-        if votes && !force {
-            return Err(Problem::unavailable(
-                "You are attempting to leave the swarm on a node that is participating as a \
-                 manager. Another node takes its place if there is one; use `--force` to leave.",
-            ));
-        }
-        // Gossip that has ended has nobody left to tell.
-        let _ = self.membership.leave().await;
-        self.leave.cancel();
-        Ok(())
+        self.go(force).await
+    }
+
+    async fn swarm(&self, caller: &Caller) -> Result<Swarm, Problem> {
+        self.show_swarm(caller).await
+    }
+
+    async fn init_swarm(&self, _: InitRequest) -> Result<String, Problem> {
+        Err(Problem::already_member())
+    }
+
+    async fn join_swarm(&self, _: JoinRequest) -> Result<(), Problem> {
+        Err(Problem::already_member())
+    }
+
+    async fn update_swarm(
+        &self,
+        caller: &Caller,
+        version: u64,
+        spec: SwarmSpec,
+        rotate: Rotate,
+    ) -> Result<(), Problem> {
+        self.write_swarm(caller, version, &spec, rotate).await
+    }
+
+    async fn unlock_key(&self, _: &Caller) -> Result<UnlockKey, Problem> {
+        Ok(UnlockKey::default())
+    }
+
+    async fn unlock(&self, _: UnlockKey) -> Result<(), Problem> {
+        Err(Problem::conflict("swarm is not locked"))
     }
 
     async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem> {

@@ -60,6 +60,7 @@ pub(crate) struct Joiner<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) incarnation: u64,
     pub(crate) description: &'a model::NodeDescription,
+    pub(crate) availability: model::Availability,
     pub(crate) data: &'a DataDir,
     pub(crate) notices: &'a watch::Sender<Arc<Notices>>,
 }
@@ -116,7 +117,8 @@ impl Joiner<'_> {
         let gate = self.token.gate_key();
         let client = self.peers.dial_gate(address, Link::Control, gate).await;
         let client = client.map_err(|error| Knock::Later(error.to_string()))?;
-        let admission = own_admission(self.credentials, self.incarnation, self.description);
+        let admission =
+            own_admission(self.credentials, self.incarnation, self.description, self.availability);
         let answer = client.unary(JOIN, &JoinRequest { admission }, DEADLINE).await;
         answer.map_err(|error| match error.status() {
             Some(status) if matches!(status.code, Code::Denied | Code::Refused) => {

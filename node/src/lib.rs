@@ -1,7 +1,7 @@
 //! One node: the parts, and how they hang together.
 //!
-//! Reading order: [`config`], `wiring` (the run-time graph on one page), then the life of a
-//! node: `standing` (who am I), `founding` and `joining` (into a cluster), `admission`,
+//! Reading order: [`config`], `daemon` (what outlives a cluster), `wiring` (the run-time graph of
+//! one life in it, on one page), then that life: `standing` (who am I), `founding` and `joining` (into a cluster), `admission`,
 //! `leadership` (who leads), `lead` (what a leader does: plan, judge, choose voters), `dispatch`
 //! and `follow` (what a node should run, and what became of it), `ingress`, `front` (the API).
 //!
@@ -22,7 +22,10 @@ mod agency;
 mod announce;
 mod assignments;
 mod convert;
+mod daemon;
 mod dispatch;
+mod entrance;
+mod error;
 mod first_messages;
 mod follow;
 mod founding;
@@ -34,17 +37,20 @@ mod lead;
 mod leadership;
 mod listener;
 mod messages;
+mod outside;
 mod peers;
+mod place;
 mod pool;
 mod rpc;
 mod standing;
 mod voters;
 mod wiring;
 
+pub use error::NodeError;
 pub use founding::FoundingError;
 pub use joining::JoinError;
+pub use place::PlaceError;
 pub use standing::{StandingError, unix_seconds};
-pub use wiring::NodeError;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -78,6 +84,6 @@ pub fn up(config: Config) -> Result<(), NodeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        wiring::run(config, shutdown).await
+        daemon::run(config, shutdown).await
     })
 }

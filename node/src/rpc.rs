@@ -194,12 +194,9 @@ impl Eligible {
     fn renew(&self, context: &Context) -> Result<RenewAnswer, Status> {
         let peer = &context.peer;
         let state = Arc::clone(&self.store.state().borrow());
-        let removed = state.cluster().is_some_and(|cluster| {
-            let revoked = |token: &[u8; 16]| {
-                cluster.revoked_tokens.contains(&model::TokenId::from_bytes(*token))
-            };
-            cluster.removed_nodes.contains_key(&peer.id) || peer.token.as_ref().is_some_and(revoked)
-        });
+        // A token that was revoked or rotated admits nobody; who came with it before, stays.
+        let removed =
+            state.cluster().is_some_and(|cluster| cluster.removed_nodes.contains_key(&peer.id));
         if peer.candidate || peer.role != Role::Worker || removed {
             return Err(Status::denied("this node gets no certificate"));
         }

@@ -9,23 +9,16 @@
 //!                                                          └──▶ ingress ─▶ proxy
 //! ```
 
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::server::{Limits, Server};
-use crypto::{ClusterKey, Credentials, NodeId, Role, SharedFirstMessages};
+use crypto::{ClusterKey, Credentials, NodeId, Role};
 use membership::{Membership, Payload, Presence, View};
 use model::NodeDescription;
 use network::Proxy;
-use runtime::Runtime;
 use store::Store;
 use store::genesis::Handle;
-use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +26,10 @@ use tracing::info;
 
 use crate::admission::{self, Admitted};
 use crate::agency::Agency;
-use crate::config::{Beginning, Config, RuntimeChoice};
-use crate::datadir::{DataDir, DataDirError};
+use crate::config::{Beginning, Place};
+use crate::daemon::Machine;
 use crate::dispatch::{Dispatcher, Served};
+use crate::error::{NodeError, chain};
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
 use crate::front::{Front, Notices};
@@ -48,8 +42,8 @@ use crate::messages::Assignments;
 use crate::peers::{Hello, Link, Peers};
 use crate::pool::Pool;
 use crate::rpc::{self, Eligible, Everybody};
-use crate::standing::{self, Standing, StandingError};
-use crate::supervisor::{Stage, Stopped, Supervisor};
+use crate::standing::{self, Standing};
+use crate::supervisor::{Stage, Supervisor};
 use crate::{announce, first_messages};
 
 /// Long gossip messages on their way to streams; the next round brings newer ones.
@@ -57,81 +51,6 @@ const BIG_MESSAGES: usize = 16;
 
 /// How long users' connections may go on when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// The node could not start, or had to stop.
-#[derive(Debug, Error)]
-pub enum NodeError {
-    /// The data directory.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// Key, token, certificate.
-    #[error(transparent)]
-    Standing(#[from] StandingError),
-    /// The control port.
-    #[error(
-        "cannot listen on {address}: is another skep running there? give another --advertise or --listen"
-    )]
-    Port {
-        /// Which.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The control port's UDP half.
-    #[error(
-        "cannot listen for gossip: is another skep running there? give another --advertise or --listen"
-    )]
-    Datagrams(#[source] membership::udp::BindError),
-    /// The API socket.
-    #[error("cannot serve the API on {}: give another one with -H unix:///path", path.display())]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The memory of first messages.
-    #[error("cannot read {}", path.display())]
-    FirstMessages {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Containers.
-    #[error("cannot run containers")]
-    Runtime(#[source] runtime::RuntimeError),
-    /// The store.
-    #[error("cannot open the store")]
-    Store(#[from] store::OpenError),
-    /// The seeds.
-    #[error(transparent)]
-    Founding(#[from] FoundingError),
-    /// A token.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// `--found` where there is something already.
-    #[error("data directory {} is not empty: --found makes a new cluster; start without it, with --seed, to go on", path.display())]
-    FoundAgain {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A task fell.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// The system refused something basic.
-    #[error("{what}")]
-    System {
-        /// What.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
 
 /// Facts that parts tell one another.
 struct Channels {
@@ -148,103 +67,79 @@ struct Channels {
 
 /// What everything else is built from.
 struct Base {
-    config: Config,
-    data: Arc<DataDir>,
+    machine: Machine,
+    place: Place,
     me: NodeId,
     incarnation: u64,
     eligible: bool,
     description: NodeDescription,
-    runtime: Arc<dyn Runtime>,
-    first_messages: SharedFirstMessages,
     channels: Channels,
 }
 
-/// Runs a node until `shutdown`, or until it left, or a part of it fell.
-pub(crate) async fn run(
-    config: Config,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), NodeError> {
-    let data = Arc::new(DataDir::open(&config.data_dir)?);
-    let standing = standing::load(&config.secret, &data)?;
-    let incarnation = data.next_incarnation()?;
-    if config.beginning == Beginning::Found && 1 < incarnation && !data.join("genesis").exists() {
-        return Err(NodeError::FoundAgain { path: config.data_dir });
-    }
-    let (runtime, supervised) = open_runtime(&config, &data)?;
-    let path = data.join("first-messages");
-    let first_messages =
-        first_messages::load(&path).map_err(|source| NodeError::FirstMessages { path, source })?;
-    let eligible = standing.credentials.certificate.claims().role == Role::Eligible;
-    let description = admission::describe(&config, &runtime.info());
-    let Standing { credentials, join_with, key } = standing;
-    let me = credentials.node();
-    let channels = Channels {
-        credentials: watch::Sender::new(Arc::new(credentials)),
-        genesis: watch::Sender::new(None),
-        founding: watch::Sender::new(None),
-        key: watch::Sender::new(key),
-        admitted: watch::Sender::new(None),
-        notices: watch::Sender::new(Arc::default()),
-        assignments: watch::Sender::new(None),
-        joined: watch::Sender::new(join_with.is_none()),
-    };
-    info!(node.id = %me, address = %config.advertise, why = config.advertise_why, incarnation, "starting");
-    let base = Base {
-        config,
-        data,
-        me,
-        incarnation,
-        eligible,
-        description,
-        runtime,
-        first_messages,
-        channels,
-    };
-    let mut supervisor = Supervisor::default();
-    let stop = supervisor.stop(Stage::Store);
-    supervisor.spawn(Stage::Store, "runtime", async move {
-        tokio::select! {
-            () = supervised => {}
-            () = stop.cancelled() => {}
-        }
-    });
-    start(base, supervisor, join_with, shutdown).await
+/// One life in a cluster, wired and running.
+pub(crate) struct Life {
+    supervisor: Supervisor,
+    /// The node behind the API.
+    pub(crate) front: Arc<Front>,
+    /// What it waits for, for whoever waits for it.
+    pub(crate) notices: watch::Receiver<Arc<Notices>>,
+    /// The cluster whose tasks it runs; `None` until it is known.
+    pub(crate) genesis: watch::Receiver<Option<[u8; 16]>>,
 }
 
-async fn start(
-    base: Base,
-    mut supervisor: Supervisor,
-    join_with: Option<crypto::Token>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), NodeError> {
-    let control = listener::bind(base.config.listen)
-        .map_err(|source| NodeError::Port { address: base.config.listen, source })?;
-    let socket = bind_socket(&base.config.socket)
-        .map_err(|source| NodeError::Socket { path: base.config.socket.clone(), source })?;
+impl Life {
+    /// Builds all parts and hands them to a supervisor.
+    pub(crate) async fn begin(machine: Machine, place: Place) -> Result<Self, NodeError> {
+        let standing = standing::load(&place.secret, &machine.data)?;
+        let incarnation = machine.data.next_incarnation()?;
+        let eligible = standing.credentials.certificate.claims().role == Role::Eligible;
+        let description =
+            admission::describe(&machine.config, Some(place.advertise), &machine.runtime.info());
+        let Standing { credentials, join_with, key } = standing;
+        let me = credentials.node();
+        let channels = Channels {
+            credentials: watch::Sender::new(Arc::new(credentials)),
+            genesis: watch::Sender::new(None),
+            founding: watch::Sender::new(None),
+            key: watch::Sender::new(key),
+            admitted: watch::Sender::new(None),
+            notices: watch::Sender::new(Arc::default()),
+            assignments: watch::Sender::new(None),
+            joined: watch::Sender::new(join_with.is_none()),
+        };
+        info!(node.id = %me, address = %place.advertise, why = place.advertise_why, incarnation, "starting");
+        let base = Base { machine, place, me, incarnation, eligible, description, channels };
+        start(base, join_with).await
+    }
+
+    /// Runs until `shutdown`, or until it left, or a part of it fell.
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+        let leave = self.front.leave.clone();
+        let ended = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = leave.cancelled() => info!("left the cluster"),
+            }
+        };
+        Ok(self.supervisor.run(ended).await?)
+    }
+}
+
+async fn start(base: Base, join_with: Option<crypto::Token>) -> Result<Life, NodeError> {
+    let mut supervisor = Supervisor::default();
+    let listen_on = base.place.listen;
+    let control = listener::bind(listen_on)
+        .map_err(|source| NodeError::Port { address: listen_on, source })?;
     let parts = parts(&base, &mut supervisor).await?;
-    let leave = CancellationToken::new();
-    let front = front(&base, &parts, leave.clone());
-    let server = Server::new(front, env!("CARGO_PKG_VERSION"));
-    listen(&base, &parts, &mut supervisor, control, &server);
+    let front = front(&base, &parts);
+    listen(&base, &parts, &mut supervisor, control);
     spawn_loops(&base, &parts, &mut supervisor);
     spawn_agent(&base, &parts, &mut supervisor);
-    let stop = supervisor.stop(Stage::Front);
-    let served = server.serve(socket, Limits::default(), stop);
-    supervisor.spawn(Stage::Front, "api", served);
-
-    let path = base.config.socket.clone();
+    let notices = base.channels.notices.subscribe();
+    let genesis = base.channels.genesis.subscribe();
     let begin = begin(base, parts, join_with, supervisor.stop(Stage::Reconcile));
     supervisor.spawn_fallible(Stage::Reconcile, "beginning", begin);
-    let ended = async {
-        tokio::select! {
-            () = shutdown => {}
-            () = leave.cancelled() => info!("left the cluster"),
-        }
-    };
-    let result = supervisor.run(ended).await;
-    // Somebody else's socket is not there any more by now: we hold the data directory's lock.
-    let _ = std::fs::remove_file(path);
-    Ok(result?)
+    Ok(Life { supervisor, front, notices, genesis })
 }
 
 /// Handles of the parts that others use.
@@ -265,7 +160,7 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
     let (membership, view) = membership(base, supervisor, big)?;
     let channels = &base.channels;
     let peers = Peers::new(
-        base.config.advertise,
+        base.place.advertise,
         channels.credentials.subscribe(),
         view.clone(),
         channels.genesis.subscribe(),
@@ -277,7 +172,8 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
     let store = match base.eligible {
         false => None,
         true => {
-            let config = store::Config::new(base.data.join("raft"), base.me, base.incarnation);
+            let config =
+                store::Config::new(base.machine.data.join("raft"), base.me, base.incarnation);
             let stop = supervisor.stop(Stage::Store);
             let (store, driver) = Store::open(config, Arc::new(peers.clone()), stop).await?;
             let driver = async move { driver.await.map_err(|error| chain(&error)) };
@@ -301,23 +197,23 @@ fn membership(
     supervisor: &mut Supervisor,
     big: mpsc::Sender<membership::BigMessage>,
 ) -> Result<(Membership, watch::Receiver<Arc<View>>), NodeError> {
-    let config = &base.config;
+    let place = &base.place;
     let credentials = base.channels.credentials.subscribe();
     let hello = Hello { link: Link::Control, genesis: None }.encode();
     let transport = membership::udp::UdpTransport::bind(membership::udp::UdpConfig {
-        listen: config.listen,
+        listen: place.listen,
         credentials: Arc::clone(&credentials.borrow()),
         hello,
-        first_messages: base.first_messages.clone(),
+        first_messages: base.machine.first_messages.clone(),
         unix_now: standing::unix_seconds,
     })
     .map_err(NodeError::Datagrams)?;
-    let seeds = match &config.beginning {
+    let seeds = match &place.beginning {
         Beginning::Seeds(seeds) => seeds.clone(),
         Beginning::Found => Vec::new(),
     };
     let me = membership::Me { credentials, payload: payload(base), incarnation: base.incarnation };
-    let settings = membership::Config::new(config.listen, config.advertise, seeds);
+    let settings = membership::Config::new(place.listen, place.advertise, seeds);
     let stop = supervisor.stop(Stage::Membership);
     let (membership, gossip) =
         Membership::new(settings, me, Box::new(transport), big, stop.clone());
@@ -338,7 +234,7 @@ fn payload(base: &Base) -> Payload {
     Payload {
         eligible: base.eligible,
         hostname: base.description.hostname.clone(),
-        zone: base.config.zone.clone(),
+        zone: base.machine.config.zone.clone(),
         genesis: None,
         state: Presence::Alive,
         version: base.description.version.clone(),
@@ -347,7 +243,7 @@ fn payload(base: &Base) -> Payload {
     }
 }
 
-fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
+fn front(base: &Base, parts: &Parts) -> Arc<Front> {
     Arc::new(Front {
         me: base.me,
         incarnation: base.incarnation,
@@ -360,24 +256,20 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         pool: parts.pool.clone(),
         membership: parts.membership.clone(),
         view: parts.view.clone(),
-        runtime: Arc::clone(&base.runtime),
+        runtime: Arc::clone(&base.machine.runtime),
         admitted: base.channels.admitted.subscribe(),
         notices: base.channels.notices.subscribe(),
-        leave,
+        credentials: base.channels.credentials.subscribe(),
+        leave: CancellationToken::new(),
+        gone: CancellationToken::new(),
     })
 }
 
 /// What other nodes may ask, and the socket they ask at.
-fn listen(
-    base: &Base,
-    parts: &Parts,
-    supervisor: &mut Supervisor,
-    control: TcpListener,
-    server: &Server,
-) {
+fn listen(base: &Base, parts: &Parts, supervisor: &mut Supervisor, control: TcpListener) {
     let channels = &base.channels;
     let everybody = Everybody {
-        runtime: Arc::clone(&base.runtime),
+        runtime: Arc::clone(&base.machine.runtime),
         membership: parts.membership.clone(),
         view: parts.view.clone(),
         leadership: parts.leadership.clone(),
@@ -406,7 +298,7 @@ fn listen(
                 store: store.clone(),
                 dispatcher,
                 gatekeeper,
-                api: Arc::new(server.clone()),
+                api: Arc::new(base.machine.server.clone()),
                 stop: supervisor.stop(Stage::Front),
             };
             router = rpc::for_eligible(&eligible, store.router(router));
@@ -416,7 +308,7 @@ fn listen(
     let listener = Listener {
         credentials: channels.credentials.subscribe(),
         genesis: channels.genesis.subscribe(),
-        first_messages: base.first_messages.clone(),
+        first_messages: base.machine.first_messages.clone(),
         router: Arc::new(router),
     };
     // Raft and gossip go on while the stages above them end.
@@ -428,8 +320,8 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     let channels = &base.channels;
     let reconcile = || supervisor_stop(supervisor, Stage::Reconcile);
     let kept = first_messages::keep(
-        base.first_messages.clone(),
-        base.data.join("first-messages"),
+        base.machine.first_messages.clone(),
+        base.machine.data.join("first-messages"),
         reconcile(),
     );
     let revoked = announce::revocations(
@@ -447,8 +339,11 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
         reconcile(),
     );
     let (incarnation, description) = (base.incarnation, base.description.clone());
+    let availability = base.place.availability;
     let admitted = admission::run(
-        move |credentials| admission::own_admission(credentials, incarnation, &description),
+        move |credentials| {
+            admission::own_admission(credentials, incarnation, &description, availability)
+        },
         channels.credentials.subscribe(),
         parts.peers.clone(),
         parts.leadership.clone(),
@@ -479,7 +374,7 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
             supervisor.spawn(Stage::Reconcile, "renewal", renewed);
         }
         None => {
-            let data = Arc::clone(&base.data);
+            let data = Arc::clone(&base.machine.data);
             let renewed = announce::renew_worker(
                 channels.credentials.clone(),
                 parts.view.clone(),
@@ -513,8 +408,8 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     let agency = Agency {
         me: base.me,
         hostname: base.description.hostname.clone(),
-        dir: base.data.join("agent"),
-        runtime: Arc::clone(&base.runtime),
+        dir: base.machine.data.join("agent"),
+        runtime: Arc::clone(&base.machine.runtime),
         genesis: channels.genesis.subscribe(),
         assignments: channels.assignments.subscribe(),
         reports,
@@ -523,9 +418,12 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     supervisor.spawn(Stage::Reconcile, "reports", reported);
 
     let wanted = watch::Sender::new(Arc::default());
-    let connect =
-        Tasks { me: base.me, runtime: Arc::clone(&base.runtime), peers: parts.peers.clone() };
-    let settings = network::Config { address: base.config.publish, drain: DRAIN };
+    let connect = Tasks {
+        me: base.me,
+        runtime: Arc::clone(&base.machine.runtime),
+        peers: parts.peers.clone(),
+    };
+    let settings = network::Config { address: base.place.publish, drain: DRAIN };
     let (proxy, proxied) =
         Proxy::new(settings, wanted.subscribe(), Arc::new(connect), supervisor.stop(Stage::Front));
     supervisor.spawn(Stage::Front, "proxy", proxied);
@@ -563,7 +461,7 @@ async fn join(
     token: &crypto::Token,
     stop: &CancellationToken,
 ) -> Result<(), JoinError> {
-    let Beginning::Seeds(seeds) = &base.config.beginning else { return Ok(()) };
+    let Beginning::Seeds(seeds) = &base.place.beginning else { return Ok(()) };
     let credentials = Arc::clone(&base.channels.credentials.borrow());
     let joiner = Joiner {
         peers: &parts.peers,
@@ -572,7 +470,8 @@ async fn join(
         credentials: &credentials,
         incarnation: base.incarnation,
         description: &base.description,
-        data: &base.data,
+        availability: base.place.availability,
+        data: &base.machine.data,
         notices: &base.channels.notices,
     };
     let joined = match joiner.run(stop).await {
@@ -599,18 +498,17 @@ async fn found(base: &Base, parts: &Parts, stop: &CancellationToken) -> Result<(
     if base.channels.credentials.borrow().certificate.claims().token.is_some() {
         return known_genesis(base);
     }
-    let seeds = founding::seed_list(&base.config).map_err(|error| error.to_string())?;
+    let seeds = founding::seed_list(&base.place).map_err(|error| error.to_string())?;
     let peers = &parts.peers;
-    let slot = match founding::find_slot(&seeds, base.config.advertise, base.me, peers, stop).await
-    {
+    let slot = match founding::find_slot(&seeds, base.place.advertise, base.me, peers, stop).await {
         Err(FoundingError::Stopped(_)) => return Ok(()),
         other => other.map_err(|error| error.to_string())?,
     };
     let public = base.channels.credentials.borrow().keys.public();
     let (contacts_tx, contacts) = watch::channel(Vec::new());
     let config = store::genesis::Config {
-        setup: founding::setup(&base.config, seeds, slot, public),
-        file: store::genesis::RecordFile::in_dir(base.data.path().to_owned()),
+        setup: founding::setup(&base.place, &base.machine.config.zone, seeds, slot, public),
+        file: store::genesis::RecordFile::in_dir(base.machine.data.path().to_owned()),
         ask: Arc::new(founding::Asker { peers: peers.clone() }),
         contacts,
     };
@@ -635,68 +533,7 @@ async fn found(base: &Base, parts: &Parts, stop: &CancellationToken) -> Result<(
 
 /// A node that joined with a token was told the genesis then.
 fn known_genesis(base: &Base) -> Result<(), String> {
-    let genesis = standing::kept_genesis(&base.data).map_err(|error| error.to_string())?;
+    let genesis = standing::kept_genesis(&base.machine.data).map_err(|error| error.to_string())?;
     base.channels.genesis.send_replace(genesis);
     Ok(())
-}
-
-type Opened = (Arc<dyn Runtime>, Pin<Box<dyn Future<Output = ()> + Send>>);
-
-/// The runtime, and what must run for it to work.
-fn open_runtime(config: &Config, data: &DataDir) -> Result<Opened, NodeError> {
-    match config.runtime {
-        RuntimeChoice::Fake => {
-            let (fake, _) = runtime::fake::Fake::new(runtime::fake::FakeBehaviour::default());
-            Ok((Arc::new(fake), Box::pin(std::future::pending())))
-        }
-        RuntimeChoice::Embedded => {
-            let (opened, running) =
-                runtime::Embedded::open(supervised(config, data)).map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-        RuntimeChoice::Process => {
-            let (opened, running) = runtime::ProcessRuntime::open(supervised(config, data))
-                .map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-    }
-}
-
-fn supervised(config: &Config, data: &DataDir) -> runtime::EmbeddedConfig {
-    runtime::EmbeddedConfig {
-        data_dir: data.join("runtime"),
-        run_dir: config.run_dir.clone(),
-        program: PathBuf::from("/proc/self/exe"),
-        rootless: config.rootless,
-    }
-}
-
-/// Binds the API socket: 0660, in a directory that is made where it is missing. A socket that
-/// nobody answers at is what a crash left.
-fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(std::io::ErrorKind::AddrInUse.into());
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let socket = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(socket)
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

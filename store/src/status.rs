@@ -61,9 +61,14 @@ pub struct RaftStatus {
 }
 
 impl RaftStatus {
-    /// On the leader: how long ago a quorum last answered.
+    /// On the leader: how long ago a quorum last answered. A group of one asks nobody.
     #[must_use]
     pub fn quorum_ack_age(&self) -> Option<Duration> {
+        let alone = self.voters.len() == 1
+            && self.raft_id.is_some_and(|raft_id| self.voters.contains_key(&raft_id));
+        if alone && self.is_leader() {
+            return Some(Duration::ZERO);
+        }
         self.quorum_acked.map(|at| at.elapsed())
     }
 
@@ -87,5 +92,28 @@ impl RaftStatus {
             || self.learners != other.learners
             || self.joint != other.joint
             || self.lag != other.lag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_without_other_voters_has_its_quorum_at_any_time() {
+        let me = NodeId::of_key(&[1; 32]);
+        let alone = RaftStatus {
+            role: RaftRole::Leader,
+            raft_id: Some(1),
+            voters: BTreeMap::from([(1, me)]),
+            quorum_acked: Some(Instant::now()),
+            ..RaftStatus::default()
+        };
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(alone.quorum_ack_age(), Some(Duration::ZERO));
+        let two = RaftStatus { voters: BTreeMap::from([(1, me), (2, me)]), ..alone.clone() };
+        assert_eq!(two.quorum_ack_age(), Some(Duration::from_secs(60)));
+        let follower = RaftStatus { role: RaftRole::Follower, quorum_acked: None, ..alone };
+        assert_eq!(follower.quorum_ack_age(), None);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn admission(number: u64) -> Admission {
         x25519: [1; 32],
         grant: Grant::Eligible,
         token: None,
+        availability: model::Availability::Active,
         incarnation: 1,
         description: NodeDescription::default(),
     }

@@ -85,6 +85,7 @@ impl Machine {
             x25519: self.key,
             grant: Grant::Eligible,
             token: None,
+            availability: model::Availability::Active,
             incarnation: self.incarnation,
             description,
         }

@@ -18,6 +18,7 @@ use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
 use crate::wire::node::{Node, NodeSpec};
 use crate::wire::service::{Service, ServiceSpec};
 use crate::wire::status::StatusReport;
+use crate::wire::swarm::{InitRequest, JoinRequest, Rotate, Swarm, SwarmSpec, UnlockKey};
 use crate::wire::system::{Info, Version};
 use crate::wire::task::Task;
 use crate::wire::{Created, Updated};
@@ -161,6 +162,33 @@ impl Problem {
         }
     }
 
+    /// 503 in Docker's words: this node is part of a cluster, or on its way into one.
+    #[must_use]
+    pub fn already_member() -> Self {
+        Self::unavailable(
+            "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm \
+             and join another one.",
+        )
+    }
+
+    /// 503 in Docker's words: there is nothing to leave.
+    #[must_use]
+    pub fn not_part() -> Self {
+        Self {
+            kind: ProblemKind::NoCluster,
+            ..Self::unavailable("This node is not part of a swarm")
+        }
+    }
+
+    /// 503 in Docker's words: the key on disk is wrapped.
+    #[must_use]
+    pub fn locked() -> Self {
+        Self::unavailable(
+            "Swarm is encrypted and needs to be unlocked before it can be used. Please use \
+             \"docker swarm unlock\" to unlock it.",
+        )
+    }
+
     /// 503 in Docker's words: this node is a worker.
     #[must_use]
     pub fn worker() -> Self {
@@ -237,6 +265,8 @@ pub enum SwarmState {
     Inactive,
     /// On its way into one.
     Pending,
+    /// Part of one, and its key on disk is wrapped.
+    Locked,
     /// Part of one, and it answers cluster requests.
     Manager,
     /// Part of one.
@@ -250,6 +280,7 @@ impl SwarmState {
         match self {
             Self::Inactive => "inactive",
             Self::Pending => "pending",
+            Self::Locked => "locked",
             Self::Manager => "active/manager",
             Self::Worker => "active/worker",
         }
@@ -363,6 +394,25 @@ pub trait Cluster: Send + Sync + 'static {
     async fn status(&self) -> Result<StatusReport, Problem>;
     /// `POST /skep/leave`, `POST /swarm/leave`: of this node.
     async fn leave(&self, caller: &Caller, force: bool) -> Result<(), Problem>;
+
+    /// `GET /swarm`, with the tokens that let others in.
+    async fn swarm(&self, caller: &Caller) -> Result<Swarm, Problem>;
+    /// `POST /swarm/init`: a new cluster of this node. Its id.
+    async fn init_swarm(&self, request: InitRequest) -> Result<String, Problem>;
+    /// `POST /swarm/join`: returns when this node was admitted.
+    async fn join_swarm(&self, request: JoinRequest) -> Result<(), Problem>;
+    /// `POST /swarm/update`.
+    async fn update_swarm(
+        &self,
+        caller: &Caller,
+        version: u64,
+        spec: SwarmSpec,
+        rotate: Rotate,
+    ) -> Result<(), Problem>;
+    /// `GET /swarm/unlockkey`.
+    async fn unlock_key(&self, caller: &Caller) -> Result<UnlockKey, Problem>;
+    /// `POST /swarm/unlock`: of this node.
+    async fn unlock(&self, key: UnlockKey) -> Result<(), Problem>;
 
     /// `GET /nodes`.
     async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem>;

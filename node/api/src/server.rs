@@ -9,6 +9,7 @@ mod prefix;
 mod query;
 mod reply;
 mod services;
+mod swarm;
 mod system;
 mod tasks;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::FromRef;
 use axum::routing::{delete, get, post};
 use http::Request;
 use hyper::body::Incoming;
@@ -29,7 +31,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -41,8 +43,24 @@ pub const API_MAX: (u16, u16) = (1, 50);
 /// Oldest API version we speak: the oldest that Docker Engine 28 does.
 pub const API_MIN: (u16, u16) = (1, 24);
 
-/// The node as handlers see it.
+/// The node as handlers see it: for one request.
 type Node = Arc<dyn Cluster>;
+
+/// Which node answers: another one after this daemon entered or left a cluster.
+#[derive(Clone)]
+struct Nodes(watch::Receiver<Node>);
+
+impl Nodes {
+    fn now(&self) -> Node {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+impl FromRef<Nodes> for Node {
+    fn from_ref(nodes: &Nodes) -> Self {
+        nodes.now()
+    }
+}
 
 /// What strangers to each other may take of the socket.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +83,10 @@ impl Default for Limits {
     }
 }
 
-/// All routes over one node. Cheap to clone.
+/// All routes over the node of this daemon. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
-    node: Node,
+    nodes: Nodes,
     router: Router,
     /// `Skep/0.1.0 (linux)`.
     product: http::HeaderValue,
@@ -81,12 +99,19 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Over a node; `version` is the product's.
+    /// Over one node for good; `version` is the product's.
     #[must_use]
     pub fn new(node: Arc<dyn Cluster>, version: &str) -> Self {
+        Self::following(watch::channel(node).1, version)
+    }
+
+    /// Over whatever this daemon is at the moment of a request; `version` is the product's.
+    #[must_use]
+    pub fn following(nodes: watch::Receiver<Arc<dyn Cluster>>, version: &str) -> Self {
+        let nodes = Nodes(nodes);
         let product = http::HeaderValue::try_from(format!("Skep/{version} (linux)"));
         let product = product.unwrap_or_else(|_| http::HeaderValue::from_static("Skep (linux)"));
-        Self { router: routes().with_state(Arc::clone(&node)), node, product }
+        Self { router: routes().with_state(nodes.clone()), nodes, product }
     }
 
     /// Serves a unix socket until `stop`; then requests may end within the grace.
@@ -159,12 +184,18 @@ async fn accept(
 }
 
 /// Every path, as Docker has it; ours are under `/skep`.
-fn routes() -> Router<Node> {
+fn routes() -> Router<Nodes> {
     Router::new()
         .route("/_ping", get(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
-        .route("/swarm/leave", post(system::leave_swarm))
+        .route("/swarm", get(swarm::inspect))
+        .route("/swarm/init", post(swarm::init))
+        .route("/swarm/join", post(swarm::join))
+        .route("/swarm/leave", post(swarm::leave))
+        .route("/swarm/update", post(swarm::update))
+        .route("/swarm/unlockkey", get(swarm::unlock_key))
+        .route("/swarm/unlock", post(swarm::unlock))
         .route("/skep/status", get(system::status))
         .route("/skep/leave", post(system::leave))
         .route("/nodes", get(nodes::list))

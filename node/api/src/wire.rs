@@ -10,6 +10,7 @@ pub mod network;
 pub mod node;
 pub mod service;
 pub mod status;
+pub mod swarm;
 pub mod system;
 pub mod task;
 pub mod time;

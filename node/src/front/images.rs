@@ -20,7 +20,7 @@ const LINES: usize = 64;
 /// than the disk that a mistake would fill.
 const ARCHIVE_BYTES_MAX: u64 = 20 * 1024 * 1024 * 1024;
 
-pub(super) async fn list(
+pub(crate) async fn list(
     runtime: &dyn Runtime,
     filters: &Filters,
 ) -> Result<Vec<ImageSummary>, Problem> {
@@ -56,7 +56,7 @@ fn summary(image: &Image) -> ImageSummary {
     }
 }
 
-pub(super) async fn load(
+pub(crate) async fn load(
     runtime: Arc<dyn Runtime>,
     pool: &Pool,
     tar: Upload,
@@ -95,7 +95,7 @@ async fn spool_and_load(runtime: &dyn Runtime, tar: Upload) -> Result<Vec<Image>
     runtime.load_image(spool.path()).await.map_err(|error| chain(&error))
 }
 
-pub(super) async fn pull(
+pub(crate) async fn pull(
     runtime: Arc<dyn Runtime>,
     pool: &Pool,
     pull: Pull,
@@ -115,7 +115,7 @@ pub(super) async fn pull(
     Ok(lines)
 }
 
-pub(super) async fn remove(
+pub(crate) async fn remove(
     runtime: &dyn Runtime,
     reference: &str,
 ) -> Result<Vec<ImageDeleted>, Problem> {

@@ -6,16 +6,19 @@ use api::wire::system::{
     ClusterInfo, Component, Info, PlatformName, SwarmInfo, SwarmPeer, Version,
 };
 use api::wire::{ObjectVersion, time};
-use model::UnixNanos;
-use serde_json::json;
+use model::NodeDescription;
+use runtime::Runtime;
 
 use super::Front;
+use crate::entrance;
 
 /// The newest Engine API whose shapes we speak.
 const API_VERSION: &str = "1.50";
 const API_VERSION_MIN: &str = "1.24";
+/// UDP port of the overlay.
+const DATA_PATH_PORT: u32 = 7965;
 
-pub(super) fn version() -> Version {
+pub(crate) fn version() -> Version {
     let uname = rustix::system::uname();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Version {
@@ -44,56 +47,60 @@ fn docker_arch() -> &'static str {
     }
 }
 
+/// What `/info` says of this machine, whether it is in a cluster or not.
+pub(crate) async fn machine(runtime: &dyn Runtime, description: &NodeDescription) -> Info {
+    let uname = rustix::system::uname();
+    let about = runtime.info();
+    let containers = runtime.list().await.unwrap_or_default();
+    let running = containers
+        .iter()
+        .filter(|container| matches!(container.phase, runtime::Phase::Running { .. }))
+        .count();
+    let images = runtime.images().await.map_or(0, |images| images.len());
+    Info {
+        containers: n(containers.len()),
+        containers_running: n(running),
+        containers_stopped: n(containers.len() - running),
+        images: n(images),
+        driver: "overlayfs".to_owned(),
+        system_status: vec![["Runtime".to_owned(), description.runtime.clone()]],
+        memory_limit: about.limits,
+        cpu_cfs_quota: about.limits,
+        pids_limit: about.limits,
+        system_time: time::format(super::status::unix_nanos().0),
+        logging_driver: "json-file".to_owned(),
+        cgroup_driver: "cgroupfs".to_owned(),
+        kernel_version: uname.release().to_string_lossy().into_owned(),
+        operating_system: "Linux".to_owned(),
+        os_type: "linux".to_owned(),
+        architecture: uname.machine().to_string_lossy().into_owned(),
+        index_server_address: "https://index.docker.io/v1/".to_owned(),
+        n_cpu: u64::try_from(description.resources.nano_cpus / 1_000_000_000).unwrap_or(0),
+        mem_total: description.resources.memory_bytes,
+        name: description.hostname.clone(),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        default_runtime: about.name,
+        live_restore_enabled: true,
+        warnings: about.lacks,
+        ..Info::default()
+    }
+}
+
 impl Front {
     pub(super) async fn build_info(&self) -> Info {
-        let uname = rustix::system::uname();
-        let runtime = self.runtime.info();
         let report = self.build_status();
-        let containers = self.runtime.list().await.unwrap_or_default();
-        let running = containers
-            .iter()
-            .filter(|container| matches!(container.phase, runtime::Phase::Running { .. }))
-            .count();
-        let images = self.runtime.images().await.map_or(0, |images| images.len());
-        let mut system_status = vec![["Runtime".to_owned(), report.node.runtime.clone()]];
+        let mut info = machine(self.runtime.as_ref(), &self.description).await;
         if let Some(raft) = &report.raft {
-            system_status.push(["Term".to_owned(), raft.term.to_string()]);
-            system_status
-                .extend(raft.autopilot.iter().map(|line| ["Autopilot".to_owned(), line.clone()]));
+            info.system_status.push(["Term".to_owned(), raft.term.to_string()]);
+            let lines = raft.autopilot.iter().map(|line| ["Autopilot".to_owned(), line.clone()]);
+            info.system_status.extend(lines);
         }
         let members = report.members.iter().map(|member| {
             [format!("Member {}", member.hostname), format!("{} {}", member.liveness, member.role)]
         });
-        system_status.extend(members);
-        Info {
-            id: self.me.to_string(),
-            containers: n(containers.len()),
-            containers_running: n(running),
-            containers_stopped: n(containers.len() - running),
-            images: n(images),
-            driver: "overlayfs".to_owned(),
-            system_status,
-            memory_limit: runtime.limits,
-            cpu_cfs_quota: runtime.limits,
-            pids_limit: runtime.limits,
-            system_time: time::format(super::status::unix_nanos().0),
-            logging_driver: "json-file".to_owned(),
-            cgroup_driver: "cgroupfs".to_owned(),
-            kernel_version: uname.release().to_string_lossy().into_owned(),
-            operating_system: "Linux".to_owned(),
-            os_type: "linux".to_owned(),
-            architecture: uname.machine().to_string_lossy().into_owned(),
-            index_server_address: "https://index.docker.io/v1/".to_owned(),
-            n_cpu: u64::try_from(self.description.resources.nano_cpus / 1_000_000_000).unwrap_or(0),
-            mem_total: self.description.resources.memory_bytes,
-            name: self.description.hostname.clone(),
-            server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            default_runtime: runtime.name,
-            swarm: self.swarm_info(),
-            live_restore_enabled: true,
-            warnings: report.warnings.into_iter().chain(report.lacks).collect(),
-            ..Info::default()
-        }
+        info.system_status.extend(members);
+        info.warnings.splice(0..0, report.warnings);
+        Info { id: self.me.to_string(), swarm: self.swarm_info(), ..info }
     }
 
     fn swarm_info(&self) -> SwarmInfo {
@@ -120,22 +127,27 @@ impl Front {
             remote_managers: peers.collect(),
             nodes: state.as_ref().map_or(0, |state| n(state.nodes().count())),
             managers: n(voters.len()),
-            cluster: cluster.map(|cluster| ClusterInfo {
-                id: cluster.id.to_string(),
-                version: ObjectVersion { index: cluster.spec_version.0 },
-                created_at: time::format(cluster.created_at.0),
-                updated_at: time::format(UnixNanos::default().0),
-                spec: json!({
-                    "Name": "default",
-                    "Labels": cluster.spec.labels,
-                    "Orchestration": {"TaskHistoryRetentionLimit": cluster.spec.task_history_limit},
-                    "Raft": {}, "Dispatcher": {}, "CAConfig": {}, "TaskDefaults": {},
-                    "EncryptionConfig": {"AutoLockManagers": false},
-                }),
-                ..ClusterInfo::default()
-            }),
+            cluster: cluster.map(|cluster| cluster_info(&cluster)),
             ..SwarmInfo::default()
         }
+    }
+}
+
+/// The cluster object.
+pub(super) fn cluster_info(cluster: &model::Cluster) -> ClusterInfo {
+    ClusterInfo {
+        id: cluster.id.to_string(),
+        version: ObjectVersion { index: cluster.spec_version.0 },
+        created_at: time::format(cluster.created_at.0),
+        updated_at: time::format(cluster.created_at.0),
+        spec: entrance::show_spec(&cluster.spec),
+        default_addr_pool: cluster.spec.address_pools.clone(),
+        subnet_size: u32::from(cluster.spec.subnet_size),
+        data_path_port: match cluster.spec.data_path_port {
+            0 => DATA_PATH_PORT,
+            port => u32::from(port),
+        },
+        ..ClusterInfo::default()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::id::{
     ClusterId, ConfigId, Index, NetworkId, Revision, SecretId, ServiceId, TaskId, TokenId,
     UnixNanos,
 };
-use crate::node::{Grant, NodeDescription, NodeSpec, NodeState};
+use crate::node::{Availability, Grant, NodeDescription, NodeSpec, NodeState};
 use crate::object::{ClusterSpec, NetworkSpec};
 use crate::service::{PortConfig, ServiceSpec, UpdateStatus};
 use crate::task::{Task, TaskState, TaskStatus};
@@ -177,6 +177,8 @@ pub struct Admission {
     pub incarnation: u64,
     /// What it says of itself.
     pub description: NodeDescription,
+    /// Whether it takes tasks at first; an admitted node's is the user's to change.
+    pub availability: Availability,
 }
 
 /// One step of a plan. Append only.

@@ -36,11 +36,32 @@ pub struct Cluster {
 impl Cluster {
     /// Generation of gossip keys of a new cluster.
     pub const FIRST_PSK_EPOCH: u32 = 1;
+
+    /// The token that `docker swarm join-token worker` prints: the same until it is rotated.
+    #[must_use]
+    pub fn worker_token(&self) -> TokenId {
+        self.spec.worker_token.unwrap_or_else(|| first_token(self.id, b'w'))
+    }
+
+    /// The token that `docker swarm join-token manager` prints: the same until it is rotated.
+    #[must_use]
+    pub fn manager_token(&self) -> TokenId {
+        self.spec.manager_token.unwrap_or_else(|| first_token(self.id, b'm'))
+    }
+}
+
+/// A token id is a name and no secret: the cluster's, changed so that its two tokens differ.
+fn first_token(cluster: ClusterId, role: u8) -> TokenId {
+    let mut bytes = *cluster.as_bytes();
+    bytes[0] ^= role;
+    TokenId::from_bytes(bytes)
 }
 
 /// What a user may set of the cluster. Defaults are Docker Swarm's.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ClusterSpec {
+    /// What people call it; Docker has `default`.
+    pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Voters: 1, 3 or 5; `None` lets autopilot choose by the number of eligible nodes.
@@ -51,21 +72,45 @@ pub struct ClusterSpec {
     pub worker_token: Option<TokenId>,
     /// The same for managers.
     pub manager_token: Option<TokenId>,
+    /// Whether nodes that keep the cluster key on disk wrap it with the unlock key.
+    pub autolock: bool,
+    /// Generation of the unlock key.
+    pub unlock_epoch: u32,
+    /// Ranges that overlay networks get their subnets from, in CIDR form.
+    pub address_pools: Vec<String>,
+    /// Prefix length of those subnets.
+    pub subnet_size: u8,
+    /// UDP port of the overlay; 0 is the default one.
+    pub data_path_port: u16,
+    /// Fields of Docker's `swarm.Spec` that are shown as they were written and mean nothing here,
+    /// as a JSON object.
+    pub kept: String,
 }
 
 impl ClusterSpec {
     /// Docker Swarm's default of `task_history_limit`.
     pub const TASK_HISTORY_LIMIT: i64 = 5;
+    /// Docker Swarm's default of `subnet_size`.
+    pub const SUBNET_SIZE: u8 = 24;
+    /// Docker Swarm's default of `address_pools`.
+    pub const ADDRESS_POOL: &'static str = "10.0.0.0/8";
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
+            name: "default".to_owned(),
             labels: BTreeMap::new(),
             voters: None,
             task_history_limit: Self::TASK_HISTORY_LIMIT,
             worker_token: None,
             manager_token: None,
+            autolock: false,
+            unlock_epoch: 0,
+            address_pools: vec![Self::ADDRESS_POOL.to_owned()],
+            subnet_size: Self::SUBNET_SIZE,
+            data_path_port: 0,
+            kept: String::new(),
         }
     }
 }

@@ -91,6 +91,7 @@ impl Genesis {
             x25519: founder.public.x25519,
             grant: Grant::Eligible,
             token: None,
+            availability: model::Availability::Active,
             incarnation: 0,
             description: NodeDescription::default(),
         };

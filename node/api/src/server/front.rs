@@ -126,7 +126,7 @@ impl Server {
         let write = !matches!(parts.method, Method::GET | Method::HEAD);
         let mut caller = caller.clone();
         let route = if caller.origin == Origin::Socket {
-            match tokio::time::timeout_at(deadline, self.node.route(&caller, write)).await {
+            match tokio::time::timeout_at(deadline, self.nodes.now().route(&caller, write)).await {
                 Ok(Ok(route)) => route,
                 Ok(Err(problem)) => return Tried::of(problem.into_response(), write),
                 Err(_elapsed) => return Tried::Done(Problem::no_leader().into_response()),
@@ -242,8 +242,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Spoken {
 
 /// What only the leader knows for certain. The rest concerns this node.
 fn is_about_cluster(path: &str) -> bool {
-    let first = path.strip_prefix('/').unwrap_or(path).split('/').next();
-    matches!(first, Some("nodes" | "services" | "tasks"))
+    let path = path.strip_prefix('/').unwrap_or(path);
+    matches!(path, "swarm" | "swarm/update" | "swarm/unlockkey")
+        || matches!(path.split('/').next(), Some("nodes" | "services" | "tasks"))
 }
 
 /// The client's request id, or a new one.

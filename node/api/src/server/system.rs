@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use super::reply::{Answer, empty, ok};
 use super::{Node, body};
 use crate::cluster::Caller;
-use crate::server::query::Query;
 use crate::wire::status::LeaveRequest;
 
 /// Whether anybody is there; every command of Docker's CLI begins with it.
@@ -44,10 +43,5 @@ pub(super) async fn leave(
 ) -> Answer {
     let request: LeaveRequest = body::json(&headers, body).await?;
     node.leave(&caller, request.force).await?;
-    empty()
-}
-
-pub(super) async fn leave_swarm(State(node): State<Node>, caller: Caller, query: Query) -> Answer {
-    node.leave(&caller, query.is_on("force")).await?;
     empty()
 }

@@ -21,6 +21,7 @@ use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
 use crate::wire::node::NodeSpec;
 use crate::wire::service::{Service, ServiceSpec};
 use crate::wire::status::StatusReport;
+use crate::wire::swarm::{InitRequest, JoinRequest, Rotate, Swarm, SwarmSpec, UnlockKey};
 use crate::wire::system::{Info, Version};
 use crate::wire::task::Task;
 use crate::wire::{Created, Updated};
@@ -111,6 +112,37 @@ impl Cluster for Fake {
     async fn leave(&self, _: &Caller, force: bool) -> Result<(), Problem> {
         self.note(format!("leave force={force}"));
         Ok(())
+    }
+
+    async fn swarm(&self, _: &Caller) -> Result<Swarm, Problem> {
+        Ok(Swarm::default())
+    }
+
+    async fn init_swarm(&self, _: InitRequest) -> Result<String, Problem> {
+        Err(Problem::already_member())
+    }
+
+    async fn join_swarm(&self, _: JoinRequest) -> Result<(), Problem> {
+        Err(Problem::already_member())
+    }
+
+    async fn update_swarm(
+        &self,
+        _: &Caller,
+        version: u64,
+        spec: SwarmSpec,
+        rotate: Rotate,
+    ) -> Result<(), Problem> {
+        self.note(format!("update swarm {version} {} {rotate:?}", spec.name));
+        Ok(())
+    }
+
+    async fn unlock_key(&self, _: &Caller) -> Result<UnlockKey, Problem> {
+        Ok(UnlockKey::default())
+    }
+
+    async fn unlock(&self, _: UnlockKey) -> Result<(), Problem> {
+        Err(Problem::conflict("swarm is not locked"))
     }
 
     async fn nodes(

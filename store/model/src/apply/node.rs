@@ -8,9 +8,7 @@ use crypto::NodeId;
 use crate::change::ObjectKey;
 use crate::command::{Admission, Applied, Refused};
 use crate::id::{ClusterId, Index, TaskId, TokenId, UnixNanos};
-use crate::node::{
-    Availability, DesiredRole, Grant, Node, NodeDescription, NodeSpec, NodeState, NodeStatus,
-};
+use crate::node::{DesiredRole, Grant, Node, NodeDescription, NodeSpec, NodeState, NodeStatus};
 use crate::object::{Cluster, ClusterSpec};
 use crate::state::State;
 
@@ -296,7 +294,7 @@ fn new_node(at: At, raft_id: u64, admission: &Admission) -> Node {
         spec: NodeSpec {
             name: String::new(),
             labels: BTreeMap::new(),
-            availability: Availability::Active,
+            availability: admission.availability,
             desired_role,
         },
         description: admission.description.clone(),

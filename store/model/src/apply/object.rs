@@ -17,6 +17,8 @@ const SECRET_BYTES_MAX: usize = 512_000 + SEAL_BYTES_MAX;
 const CONFIG_BYTES_MAX: usize = 1_024_000 + SEAL_BYTES_MAX;
 /// Room for what sealing adds.
 const SEAL_BYTES_MAX: usize = 64;
+/// Settings that are kept as they came: every field of Docker's, many times over.
+const CLUSTER_BYTES_MAX: usize = 16 * 1024;
 /// Docker's: names of secrets, configs and networks.
 const NAME_LENGTH_MAX: usize = 64;
 
@@ -42,11 +44,22 @@ impl State {
         if !matches!(spec.voters, None | Some(1 | 3 | 5)) {
             return Err(Refused::Invalid("the number of voters must be 1, 3 or 5".to_owned()));
         }
-        self.put_cluster(Cluster {
-            spec: spec.clone(),
-            spec_version: at.index,
-            ..touched(cluster, at)
-        });
+        if CLUSTER_BYTES_MAX < spec.kept.len() {
+            let text = format!("the settings are longer than {CLUSTER_BYTES_MAX} bytes");
+            return Err(Refused::Invalid(text));
+        }
+        let mut next =
+            Cluster { spec: spec.clone(), spec_version: at.index, ..touched(cluster, at) };
+        // A rotated token admits nobody from the moment that its successor is shown.
+        for (before, after) in [
+            (cluster.worker_token(), next.worker_token()),
+            (cluster.manager_token(), next.manager_token()),
+        ] {
+            if before != after {
+                next.revoked_tokens.insert(before);
+            }
+        }
+        self.put_cluster(next);
         self.revise();
         Ok(at.applied())
     }

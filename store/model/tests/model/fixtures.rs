@@ -109,6 +109,7 @@ pub(crate) fn admission(seed: u8) -> Admission {
         x25519: key(seed),
         grant: Grant::Eligible,
         token: None,
+        availability: model::Availability::Active,
         incarnation: 1,
         description: NodeDescription { hostname: format!("host-{seed}"), ..Default::default() },
     }
