@@ -43,7 +43,7 @@ mod wiring;
 
 pub use founding::FoundingError;
 pub use joining::JoinError;
-pub use standing::{StandingError, unix_seconds};
+pub use standing::{StandingError, read_key, unix_seconds};
 pub use wiring::NodeError;
 
 use tokio::signal::unix::{SignalKind, signal};

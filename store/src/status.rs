@@ -61,10 +61,12 @@ pub struct RaftStatus {
 }
 
 impl RaftStatus {
-    /// On the leader: how long ago a quorum last answered.
+    /// On the leader: how long ago a quorum last answered. A leader that votes alone is its own
+    /// quorum: nobody else is asked, so nobody answers.
     #[must_use]
     pub fn quorum_ack_age(&self) -> Option<Duration> {
-        self.quorum_acked.map(|at| at.elapsed())
+        let alone = self.voters.len() == 1 && self.is_leader();
+        if alone { Some(Duration::ZERO) } else { self.quorum_acked.map(|at| at.elapsed()) }
     }
 
     /// Whether this node leads.
