@@ -27,6 +27,15 @@ pub enum SecretFileError {
         /// Why not.
         source: io::Error,
     },
+    /// There is a file of that name.
+    #[error(
+        "{} exists, and a secret is never overwritten: give another name, or move that file away",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others can read the secret.
     #[error("others can read {}: run `chmod 600 {}`", path.display(), path.display())]
     Permissions {
@@ -79,9 +88,12 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 
 /// Writes a new file with mode 0600 and never overwrites one.
 pub(crate) fn create(path: &Path, text: &str) -> Result<(), SecretFileError> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
-        |source| SecretFileError::Io { action: "create", path: path.to_owned(), source },
-    )?;
+    let refused = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.to_owned() },
+        _ => SecretFileError::Io { action: "create", path: path.to_owned(), source },
+    };
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
     if let Err(error) = write_durably(&mut file, path, text) {
         // Half a secret helps nobody and would block the next attempt.
         let _ = std::fs::remove_file(path);
@@ -152,7 +164,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         create(&path, "first").unwrap();
-        assert!(create(&path, "second").is_err());
+        let error = create(&path, "second").unwrap_err();
+        assert!(error.to_string().contains("never overwritten"), "{error}");
         assert_eq!(read(&path).unwrap().as_str(), "first\n");
     }
 

@@ -63,6 +63,15 @@ fn user_namespaces() -> Option<String> {
     })
 }
 
+/// The binary that the reader brought.
+pub(crate) fn given(binary: &Path) -> Result<PathBuf> {
+    let binary = binary.canonicalize().with_context(|| format!("--binary {}", binary.display()))?;
+    if !binary.is_file() {
+        bail!("--binary {} is no file", binary.display());
+    }
+    Ok(binary)
+}
+
 /// Builds the shipped binary with the same cargo; its progress is shown.
 pub(crate) fn build(narrator: &Narrator) -> Result<PathBuf> {
     narrator.heading("Build the binary that is shipped");

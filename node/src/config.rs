@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use model::Availability;
 use serde::Deserialize;
+use store::genesis::{Rule, SeedList};
 use thiserror::Error;
 
 use crate::telemetry::Format;
@@ -55,7 +56,10 @@ impl Options {
     ///
     /// [`ConfigError::File`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |what: String| ConfigError::File { path: path.to_owned(), what };
+        let wrong = |what: String| ConfigError::File {
+            path: path.to_owned(),
+            what: what.trim_end().to_owned(),
+        };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         toml::from_str(&text).map_err(|error| wrong(error.to_string()))
     }
@@ -196,6 +200,9 @@ pub enum ConfigError {
     /// Both seeds and `--found`, or `--found` with a token.
     #[error("{0}")]
     Contradiction(&'static str),
+    /// An ordinary user without a home.
+    #[error("neither XDG_DATA_HOME nor HOME is set: give --data-dir DIR and -H unix:///path")]
+    Homeless,
     /// A value that cannot be read.
     #[error("{name} `{value}`: {what}")]
     Value {
@@ -248,9 +255,9 @@ impl Config {
         Ok(Self {
             place,
             addresses,
-            data_dir: options.data_dir.unwrap_or_else(default_data_dir),
             socket: socket(options.host.as_deref())?,
-            run_dir: run_dir(),
+            run_dir: run_dir()?,
+            data_dir: options.data_dir.map_or_else(default_data_dir, Ok)?,
             rootless: false,
             runtime: runtime_choice(options.runtime.as_deref())?,
             labels: options.labels.unwrap_or_default(),
@@ -326,9 +333,12 @@ fn seeds(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
         }
         seeds.push(with_port(&text));
     }
-    seeds.sort();
-    seeds.dedup();
-    Ok(seeds)
+    let list = SeedList::new(&seeds, Rule::Automatic).map_err(|error| ConfigError::Value {
+        name: "--seed",
+        value: given.join(","),
+        what: error.to_string(),
+    })?;
+    Ok(list.entries().to_vec())
 }
 
 /// `host[:port]` with the default port where it has none.
@@ -383,13 +393,13 @@ fn is_root() -> bool {
 }
 
 /// `/var/lib/skep`, or for an ordinary user `$XDG_DATA_HOME/skep`.
-fn default_data_dir() -> PathBuf {
+fn default_data_dir() -> Result<PathBuf, ConfigError> {
     if is_root() {
-        return PathBuf::from("/var/lib/skep");
+        return Ok(PathBuf::from("/var/lib/skep"));
     }
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(|| PathBuf::from("/tmp")).join("skep")
+    base.map(|base| base.join("skep")).ok_or(ConfigError::Homeless)
 }
 
 fn socket(host: Option<&str>) -> Result<PathBuf, ConfigError> {
@@ -399,20 +409,18 @@ fn socket(host: Option<&str>) -> Result<PathBuf, ConfigError> {
             ConfigError::Value { name: "--host", value: text.to_owned(), what }
         }),
         None if is_root() => Ok(PathBuf::from("/run/skep/skep.sock")),
-        None => {
-            let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-            Ok(base.unwrap_or_else(default_data_dir).join("skep/skep.sock"))
-        }
+        None => Ok(run_dir()?.join("skep.sock")),
     }
 }
 
-/// `/run/skep`, or for an ordinary user `$XDG_RUNTIME_DIR/skep`.
-fn run_dir() -> PathBuf {
+/// `/run/skep`, or for an ordinary user `$XDG_RUNTIME_DIR/skep`, or where there is none the
+/// data directory: a name in `/tmp` could be somebody else's.
+fn run_dir() -> Result<PathBuf, ConfigError> {
     if is_root() {
-        return PathBuf::from("/run/skep");
+        return Ok(PathBuf::from("/run/skep"));
     }
-    let own = || PathBuf::from(format!("/tmp/skep-{}", rustix::process::getuid().as_raw()));
-    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(own, |dir| PathBuf::from(dir).join("skep"))
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    given.map_or_else(default_data_dir, |dir| Ok(dir.join("skep")))
 }
 
 fn runtime_choice(text: Option<&str>) -> Result<RuntimeChoice, ConfigError> {
@@ -471,6 +479,8 @@ mod tests {
             (key(&[], false), "--found"),
             (key(&["a"], true), "leave out one"),
             (key(&[""], false), "unset variable"),
+            (key(&["a b"], false), "HOST:PORT"),
+            (key(&["a:99999"], false), "HOST:PORT"),
             (token.clone(), "add --seed"),
             (Options { found: Some(true), ..token }, "cannot found"),
             (Options { voters: Some(4), ..key(&["a"], false) }, "3 or 5"),

@@ -12,7 +12,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum DataDirError {
     /// It could not be made or written.
-    #[error("cannot use data directory {}: run as its owner or give another one with --data-dir", path.display())]
+    #[error("cannot use data directory {}: {}", path.display(), advice(source))]
     Unusable {
         /// Which.
         path: PathBuf,
@@ -34,6 +34,21 @@ pub enum DataDirError {
         /// How.
         what: String,
     },
+}
+
+/// What somebody can do about it.
+fn advice(source: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        StorageFull,
+    };
+    match source.kind() {
+        PermissionDenied => "run as its owner, or give another one with --data-dir",
+        ReadOnlyFilesystem => "it cannot be written; give another one with --data-dir",
+        AlreadyExists | NotADirectory => "there is a file of that name; give another --data-dir",
+        StorageFull | QuotaExceeded => "free some space there and start again: nothing is lost",
+        _ => "give another one with --data-dir",
+    }
 }
 
 /// An opened data directory. Holding it keeps other daemons out.

@@ -23,7 +23,8 @@ pub enum NodeError {
     Standing(#[from] StandingError),
     /// The control port.
     #[error(
-        "cannot listen on {address}: is another skep running there? give another --advertise or --listen"
+        "cannot listen on {address}: {}",
+        port_advice(source, *address)
     )]
     Port {
         /// Which.
@@ -34,11 +35,12 @@ pub enum NodeError {
     },
     /// The control port's UDP half.
     #[error(
-        "cannot listen for gossip: is another skep running there? give another --advertise or --listen"
+        "cannot listen for gossip: is another program there? `ss -lnup` shows which; stop it, or \
+         give another --advertise or --listen"
     )]
     Datagrams(#[source] membership::udp::BindError),
     /// The API socket.
-    #[error("cannot serve the API on {}: give another one with -H unix:///path", path.display())]
+    #[error("cannot serve the API on {}: {}", path.display(), socket_advice(source))]
     Socket {
         /// Which.
         path: PathBuf,
@@ -88,6 +90,29 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+}
+
+fn port_advice(source: &std::io::Error, address: SocketAddr) -> String {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "is another skep running there? `ss -ltnp 'sport = :{}'` shows who has it; stop it, \
+             or give another --advertise or --listen",
+            address.port()
+        ),
+        std::io::ErrorKind::AddrNotAvailable => {
+            "it is no address of this machine; give one with --listen IP:PORT".to_owned()
+        }
+        _ => "give another --advertise or --listen".to_owned(),
+    }
+}
+
+fn socket_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another daemon answers there; stop it, or give another one with -H unix:///path"
+        }
+        _ => "give another one with -H unix:///path",
+    }
 }
 
 /// An error with its causes on one line.

@@ -50,7 +50,7 @@ pub use error::NodeError;
 pub use founding::FoundingError;
 pub use joining::JoinError;
 pub use place::PlaceError;
-pub use standing::{StandingError, unix_seconds};
+pub use standing::{StandingError, read_key, unix_seconds};
 
 use tokio::signal::unix::{SignalKind, signal};
 

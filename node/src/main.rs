@@ -42,8 +42,7 @@ impl Program for Skep {
     }
 
     fn token(&self, args: &TokenArgs) -> Result<String, Failure> {
-        let key =
-            ClusterKey::read_file(&args.key_file).map_err(|error| Failure::new(chain(&error)))?;
+        let key = node::read_key(&args.key_file).map_err(|error| Failure::new(chain(&error)))?;
         let role = match args.role {
             TokenRole::Worker => Role::Worker,
             TokenRole::Manager => Role::Eligible,

@@ -1,6 +1,7 @@
 //! What this node shows and whom it trusts: read at start, renewed while it runs.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,10 +53,40 @@ pub enum StandingError {
         #[source]
         source: crypto::SecretFileError,
     },
+    /// There is no such file.
+    #[error("there is no {what} {}: {cure}", path.display())]
+    NoSecretFile {
+        /// `key file` or `token file`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Where it comes from.
+        cure: &'static str,
+    },
+    /// The other kind of secret.
+    #[error(
+        "{} holds a join token, not the cluster key: give it with --token-file, or the file of \
+         the key with --key-file",
+        path.display()
+    )]
+    TokenForKey {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The other kind of secret.
+    #[error(
+        "{} holds the cluster key, not a join token: give it with --key-file, or make a token \
+         where the key is with `skep token worker --key-file FILE`",
+        path.display()
+    )]
+    KeyForToken {
+        /// Which.
+        path: PathBuf,
+    },
     /// The directory was used with another key.
     #[error(
         "data directory {} belongs to another cluster: give that cluster's key or token, \
-         or another --data-dir",
+         or another --data-dir (nothing there was changed)",
         path.display()
     )]
     OtherCluster {
@@ -98,24 +129,57 @@ pub(crate) fn load(secret: &Secret, data: &DataDir) -> Result<Standing, Standing
     let keys = Arc::new(keys);
     match secret {
         Secret::Key(path) => {
-            let key = ClusterKey::read_file(path).map_err(|source| StandingError::SecretFile {
-                what: "key file",
-                path: path.clone(),
-                source,
-            })?;
+            let key = read_key(path)?;
             let standing = key_holder(keys, key);
             claim(data, standing.credentials.ca)?;
             Ok(standing)
         }
         Secret::Token(path) => {
-            let token = Token::read_file(path).map_err(|source| StandingError::SecretFile {
-                what: "token file",
-                path: path.clone(),
-                source,
-            })?;
+            let token = read_token(path)?;
             claim(data, token.ca())?;
             token_holder(data, keys, token)
         }
+    }
+}
+
+/// Reads the cluster key, and says what else it found there.
+///
+/// # Errors
+///
+/// [`StandingError`], with what to do.
+pub fn read_key(path: &Path) -> Result<ClusterKey, StandingError> {
+    ClusterKey::read_file(path).map_err(|source| {
+        if Token::read_file(path).is_ok() {
+            return StandingError::TokenForKey { path: path.to_owned() };
+        }
+        let cure = "copy the cluster's key there; `skep key new --out FILE` makes the key of a \
+                    new cluster";
+        no_secret("key file", path, cure, source)
+    })
+}
+
+fn read_token(path: &Path) -> Result<Token, StandingError> {
+    Token::read_file(path).map_err(|source| {
+        if ClusterKey::read_file(path).is_ok() {
+            return StandingError::KeyForToken { path: path.to_owned() };
+        }
+        let cure = "make one where the key is, with `skep token worker --key-file FILE --out FILE`";
+        no_secret("token file", path, cure, source)
+    })
+}
+
+fn no_secret(
+    what: &'static str,
+    path: &Path,
+    cure: &'static str,
+    source: crypto::SecretFileError,
+) -> StandingError {
+    let path = path.to_owned();
+    match source {
+        crypto::SecretFileError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            StandingError::NoSecretFile { what, path, cure }
+        }
+        source => StandingError::SecretFile { what, path, source },
     }
 }
 

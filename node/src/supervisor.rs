@@ -14,6 +14,9 @@ use tracing::{error, info, warn};
 /// fit; an operator who stops a daemon does not wait longer than four of these.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// A task that ended without a reason was pulled down by another one within this, or by nobody.
+const REASON: Duration = Duration::from_millis(100);
+
 /// The order in which a node goes quiet: first nobody may ask, then nothing is
 /// decided, then nothing is written, and last of all we leave the conversation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,12 +38,18 @@ impl Stage {
 /// A task ended before it was told to.
 #[derive(Debug, Error)]
 pub enum Stopped {
-    /// It returned.
-    #[error("task `{name}` ended by itself: {why}")]
+    /// It returned without a reason.
+    #[error("task `{name}` ended by itself")]
     Ended {
         /// Its name.
         name: &'static str,
-        /// What it said.
+    },
+    /// It could not go on.
+    #[error("{why} (task `{name}`)")]
+    GaveUp {
+        /// Its name.
+        name: &'static str,
+        /// What it said, with what to do.
         why: String,
     },
     /// It panicked or was aborted.
@@ -138,7 +147,25 @@ impl Supervisor {
         result
     }
 
+    /// Who fell first. A task that gives up takes with it what others listen to, and those may
+    /// be seen to end first: a reason counts for more than an end.
     async fn first_fallen(&mut self) -> Stopped {
+        let first = self.next_fallen().await;
+        if !matches!(first, Stopped::Ended { .. }) {
+            return first;
+        }
+        let reason = async {
+            loop {
+                let next = self.next_fallen().await;
+                if !matches!(next, Stopped::Ended { .. }) {
+                    return next;
+                }
+            }
+        };
+        timeout(REASON, reason).await.unwrap_or(first)
+    }
+
+    async fn next_fallen(&mut self) -> Stopped {
         let [front, reconcile, store, membership] = &mut self.stages;
         let outcome = tokio::select! {
             Some(outcome) = front.tasks.join_next() => outcome,
@@ -148,10 +175,8 @@ impl Supervisor {
             else => std::future::pending().await,
         };
         match outcome {
-            Ok(Outcome { name, result: Ok(Ok(())) }) => {
-                Stopped::Ended { name, why: "it was not told to".to_owned() }
-            }
-            Ok(Outcome { name, result: Ok(Err(why)) }) => Stopped::Ended { name, why },
+            Ok(Outcome { name, result: Ok(Ok(())) }) => Stopped::Ended { name },
+            Ok(Outcome { name, result: Ok(Err(why)) }) => Stopped::GaveUp { name, why },
             Ok(Outcome { name, result: Err(source) }) => Stopped::Failed { name, source },
             Err(source) => Stopped::Failed { name: "supervisor", source },
         }
@@ -204,5 +229,22 @@ mod tests {
             let stopped = supervisor.run(std::future::pending()).await.unwrap_err().to_string();
             assert!(stopped.contains("`disk`"), "{stopped}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_counts_for_more_than_an_end() {
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(Stage::Front, "listens", std::future::ready(()));
+        supervisor.spawn_fallible(Stage::Reconcile, "beginning", async {
+            tokio::time::sleep(REASON / 2).await;
+            Err("two seeds are this node".to_owned())
+        });
+        let stopped = supervisor.run(std::future::pending()).await.unwrap_err().to_string();
+        assert_eq!(stopped, "two seeds are this node (task `beginning`)");
+
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(Stage::Front, "listens", std::future::ready(()));
+        let stopped = supervisor.run(std::future::pending()).await.unwrap_err().to_string();
+        assert_eq!(stopped, "task `listens` ended by itself");
     }
 }

@@ -1,4 +1,6 @@
 //! Which socket: `-H`, else the user's daemon, else the machine's.
+//!
+//! A user without `XDG_RUNTIME_DIR` has it in the data directory, as `skep up` does.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +11,14 @@ const SYSTEM: &str = "/run/skep/skep.sock";
 
 /// The socket that a host names, or the first that exists.
 pub(crate) fn socket(host: Option<&str>) -> Result<PathBuf, Failure> {
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    choose(host, runtime_dir.as_deref(), Path::exists)
+    let dir = |name| std::env::var_os(name).map(PathBuf::from);
+    let data = || dir("XDG_DATA_HOME").or_else(|| Some(dir("HOME")?.join(".local/share")));
+    choose(host, dir("XDG_RUNTIME_DIR").or_else(data).as_deref(), Path::exists)
 }
 
 fn choose(
     host: Option<&str>,
-    runtime_dir: Option<&Path>,
+    users_dir: Option<&Path>,
     exists: impl Fn(&Path) -> bool,
 ) -> Result<PathBuf, Failure> {
     if let Some(host) = host.filter(|host| !host.is_empty()) {
@@ -27,7 +30,7 @@ fn choose(
             "{host}: a host is unix:// and an absolute path, as in unix://{SYSTEM}"
         )));
     }
-    let user = runtime_dir.map(|dir| dir.join("skep/skep.sock")).filter(|path| exists(path));
+    let user = users_dir.map(|dir| dir.join("skep/skep.sock")).filter(|path| exists(path));
     Ok(user.unwrap_or_else(|| PathBuf::from(SYSTEM)))
 }
 

@@ -48,7 +48,25 @@ async fn create(args: &CreateArgs, client: &Client, out: &mut Out) -> Result<(),
     let created = client.create_service(&spec, auth.as_deref()).await?;
     created.warnings.iter().for_each(|warning| out.warn(warning));
     out.line(&created.id)?;
-    wait_for(&created.id, true, args.wait, (client, out)).await
+    wait_for(&created.id, true, args.wait, (client, out)).await?;
+    if !args.wait.detach {
+        warn_of_ports(&spec, client, out).await;
+    }
+    Ok(())
+}
+
+/// A port that another program holds answers for that program, though every task runs.
+async fn warn_of_ports(spec: &ServiceSpec, client: &Client, out: &mut Out) {
+    let ports = spec.endpoint_spec.iter().flat_map(|endpoint| &endpoint.ports);
+    let published: Vec<_> =
+        ports.map(|port| format!("published port {} ", port.published_port)).collect();
+    if published.is_empty() {
+        return;
+    }
+    // The service runs: that its node does not answer now is no failure of it.
+    let Ok(report) = client.status().await else { return };
+    let concerns = |warning: &&String| published.iter().any(|port| warning.starts_with(port));
+    report.warnings.iter().filter(concerns).for_each(|warning| out.warn(warning));
 }
 
 /// Credentials for the image, if they are asked for.

@@ -158,7 +158,7 @@ impl Owner {
                 }
                 Step::Open(port) => {
                     if let Err(error) = self.open(port) {
-                        problems.insert(port, error.to_string());
+                        problems.insert(port, cure(&error, port.port));
                     }
                 }
             }
@@ -312,6 +312,21 @@ async fn carry(mut client: TcpStream, order: Vec<Backend>, connect: Arc<dyn Conn
     }
     // No backend: closing is the answer, and the client may already be gone.
     let _ = client.shutdown().await;
+}
+
+/// Why a port did not open, and what somebody can do about it.
+fn cure(error: &io::Error, port: u16) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program has it (`ss -ltnp 'sport = :{port}'` shows which): stop that, or \
+             publish another port"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "only root may open it: publish a port from 1024 on, or run `sudo sysctl -w \
+             net.ipv4.ip_unprivileged_port_start={port}`"
+        ),
+        _ => error.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -99,6 +99,13 @@ impl Group {
     /// Gives a slot a new task, which starts as soon as its predecessor lets it.
     pub(crate) fn fill(&mut self, draft: &mut Draft<'_>, slot: Slot) {
         let Some(service) = self.service.clone() else { return };
+        let before = self.slots.get(&slot).map_or(&[][..], Vec::as_slice);
+        if let Some(at) = restart::made_at(before, service.spec_version)
+            && draft.now() < at
+        {
+            draft.wake(at);
+            return;
+        }
         let raised = self.raised();
         let (spec, spec_bytes) = self
             .spec

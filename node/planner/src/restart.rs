@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use model::service::{RestartCondition, RestartPolicy};
-use model::{Slot, Task, TaskState, UnixNanos};
+use model::{Index, Slot, Task, TaskState, UnixNanos};
 
 use crate::draft::{Draft, is_wanted};
 use crate::group::Group;
@@ -81,6 +81,21 @@ pub(crate) fn start(draft: &Draft<'_>, tasks: &[Arc<Task>], task: &Task) -> Star
         at = at.max(task.created_at.plus(delay));
     }
     if at <= draft.now() { Start::Now } else { Start::At(at) }
+}
+
+/// When the next task of a slot may be made, if not now.
+///
+/// A successor is made while it waits for its delay. If it is refused before that has passed
+/// (the image is not there, say), the slot waits on: else its tasks would be made and refused
+/// without a pause.
+pub(crate) fn made_at(tasks: &[Arc<Task>], next_version: Index) -> Option<UnixNanos> {
+    let [.., before, last] = tasks else { return None };
+    let again = last.status.state == TaskState::Rejected
+        && ended_by_itself(before)
+        && before.spec_version == last.spec_version
+        && last.spec_version == next_version;
+    let delay = policy(last).delay_nanos.unwrap_or(RestartPolicy::DELAY_NANOS);
+    again.then(|| last.created_at.plus(delay))
 }
 
 /// Raises the tasks that may start now.

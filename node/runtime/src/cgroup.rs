@@ -61,6 +61,11 @@ fn hierarchies() -> Vec<PathBuf> {
     dirs.map(|entry| entry.path()).filter(|path| path.join("cgroup.procs").exists()).collect()
 }
 
+/// Whether there is any hierarchy: without one no container can be made.
+pub(crate) fn is_mounted() -> bool {
+    !hierarchies().is_empty()
+}
+
 /// Finds out by making a group, since files alone do not tell what may be written.
 pub(crate) fn probe(group: &str) -> CgroupSupport {
     let name = group.trim_start_matches('/');

@@ -26,6 +26,7 @@ mod error;
 mod fs;
 mod image;
 mod images;
+mod machine;
 mod pid;
 mod plain;
 mod shim;

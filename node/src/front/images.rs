@@ -92,7 +92,10 @@ async fn spool_and_load(runtime: &dyn Runtime, tar: Upload) -> Result<Vec<Image>
         return Err(format!("the archive has more than {ARCHIVE_BYTES_MAX} bytes"));
     }
     file.flush().await.map_err(|error| error.to_string())?;
-    runtime.load_image(spool.path()).await.map_err(|error| chain(&error))
+    let loaded = runtime.load_image(spool.path()).await;
+    // Nobody but us knows the spooled file's name.
+    let spooled = spool.path().display().to_string();
+    loaded.map_err(|error| chain(&error).replace(&spooled, "archive"))
 }
 
 pub(crate) async fn pull(

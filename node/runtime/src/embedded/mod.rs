@@ -28,7 +28,7 @@ use crate::shim::request::{Identity, LogLimits, Request, Workload};
 use crate::supervised::{Tasks, instance_name, read_logs};
 use crate::{
     Container, Freed, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, Phase, Prepared,
-    RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer,
+    RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer, machine,
 };
 
 /// Connections that are being made at the same time: each has a thread until it stands.
@@ -80,6 +80,11 @@ impl Embedded {
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), RuntimeError> {
         let data = make_dir(&config.data_dir)?;
         check_run_dir(&config.run_dir)?;
+        let lacks = machine::lacks(&data, config.rootless);
+        if !lacks.is_empty() {
+            let reason = format!("this machine lacks something:\n  {}", lacks.join("\n  "));
+            return Err(RuntimeError::Node { reason });
+        }
         let who = if config.rootless { Privilege::OneUser } else { Privilege::Root };
         let images = Arc::new(ImageStore::open(&data.join("images"), who)?);
         let instance = instance_name(&data)?;

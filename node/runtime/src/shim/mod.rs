@@ -19,7 +19,7 @@ mod container;
 pub(crate) mod log;
 mod process;
 pub(crate) mod request;
-mod rootfs;
+pub(crate) mod rootfs;
 mod seccomp;
 mod spec;
 mod supervise;

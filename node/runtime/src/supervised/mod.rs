@@ -76,7 +76,8 @@ impl Tasks {
         let (changes, watched) = (watch::Sender::new(0), Mutex::default());
         let tasks = Arc::new(Self { dir, sockets, program, boot_id, changes, jobs, watched });
         tasks.sweep_half_made();
-        Ok((tasks, drive(queue)))
+        let emptied = Emptied(tasks.sockets.clone());
+        Ok((tasks, drive(queue, emptied)))
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -118,10 +119,11 @@ impl Tasks {
         let dir = self.task_dir(task);
         let image_digest = request.image_digest.clone();
         self.clear_half_made(&dir).await?;
-        let write_to = dir.clone();
+        let (write_to, sockets) = (dir.clone(), self.sockets.clone());
         blocking(move || {
             let path = write_to.path();
-            fs::create_dir_all(path)
+            fs::create_dir_all(&sockets)
+                .and_then(|()| fs::create_dir_all(path))
                 .and_then(|()| files::write_json(&write_to.request(), &request))
                 .map_err(|error| RuntimeError::io(format!("writing {}", path.display()), error))
         })
@@ -405,7 +407,16 @@ fn is_locked(dir: &TaskDir) -> bool {
 }
 
 /// Runs jobs until nobody can send one any more; ends with those that run then.
-async fn drive(mut queue: mpsc::Receiver<Job>) {
+/// The directory of sockets: it goes with the runtime, unless a shim lives on in it.
+struct Emptied(PathBuf);
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0); // It is refused where a socket is left.
+    }
+}
+
+async fn drive(mut queue: mpsc::Receiver<Job>, _emptied: Emptied) {
     let mut jobs = JoinSet::new();
     loop {
         tokio::select! {
