@@ -23,6 +23,7 @@ mod announce;
 mod assignments;
 mod convert;
 mod dispatch;
+mod exile;
 mod first_messages;
 mod follow;
 mod founding;
@@ -34,8 +35,10 @@ mod lead;
 mod leadership;
 mod listener;
 mod messages;
+mod overview;
 mod peers;
 mod pool;
+mod relays;
 mod rpc;
 mod standing;
 mod voters;
@@ -54,6 +57,12 @@ use crate::config::Config;
 #[must_use]
 pub fn random_id() -> [u8; 16] {
     rand::random()
+}
+
+/// A token's name, as the cluster counts its uses by.
+#[must_use]
+pub fn token_id(token: &crypto::Token) -> String {
+    model::TokenId::from_bytes(token.grant().terms().token_id).to_string()
 }
 
 /// Runs the daemon until SIGTERM or SIGINT, or until it left its cluster.

@@ -36,6 +36,7 @@ use crate::agency::Agency;
 use crate::config::{Beginning, Config, RuntimeChoice};
 use crate::datadir::{DataDir, DataDirError};
 use crate::dispatch::{Dispatcher, Served};
+use crate::exile::Exile;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
 use crate::front::{Front, Notices};
@@ -45,8 +46,10 @@ use crate::lead::Lead;
 use crate::leadership::Leadership;
 use crate::listener::{self, Listener};
 use crate::messages::Assignments;
+use crate::overview::{Overseer, Overviews};
 use crate::peers::{Hello, Link, Peers};
 use crate::pool::Pool;
+use crate::relays::JoinRelay;
 use crate::rpc::{self, Eligible, Everybody};
 use crate::standing::{self, Standing, StandingError};
 use crate::supervisor::{Stage, Stopped, Supervisor};
@@ -144,6 +147,8 @@ struct Channels {
     assignments: watch::Sender<Option<Arc<Assignments>>>,
     /// Whether this node may gossip: at once with the key, after joining with a token.
     joined: watch::Sender<bool>,
+    /// Whether this node was removed.
+    removed: watch::Sender<bool>,
 }
 
 /// What everything else is built from.
@@ -187,6 +192,7 @@ pub(crate) async fn run(
         notices: watch::Sender::new(Arc::default()),
         assignments: watch::Sender::new(None),
         joined: watch::Sender::new(join_with.is_none()),
+        removed: watch::Sender::new(false),
     };
     info!(node.id = %me, address = %config.advertise, why = config.advertise_why, incarnation, "starting");
     let base = Base {
@@ -233,7 +239,11 @@ async fn start(
     supervisor.spawn(Stage::Front, "api", served);
 
     let path = base.config.socket.clone();
-    let begin = begin(base, parts, join_with, supervisor.stop(Stage::Reconcile));
+    // Held here too: channels that closed with a failed beginning would end others first, and
+    // their names would hide its reason.
+    let (base, parts) = (Arc::new(base), Arc::new(parts));
+    let stop = supervisor.stop(Stage::Reconcile);
+    let begin = begin(Arc::clone(&base), Arc::clone(&parts), join_with, stop);
     supervisor.spawn_fallible(Stage::Reconcile, "beginning", begin);
     let ended = async {
         tokio::select! {
@@ -255,6 +265,7 @@ struct Parts {
     peers: Peers,
     store: Option<Store>,
     leadership: Leadership,
+    overviews: Overviews,
     served: Served,
 }
 
@@ -293,7 +304,11 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
         supervisor.stop(Stage::Reconcile),
     );
     supervisor.spawn(Stage::Reconcile, "leadership", finder);
-    Ok(Parts { pool, membership, view, peers, store, leadership, served: Served::default() })
+    let overviews = Overviews::new(leadership.clone(), peers.clone());
+    let stop = supervisor.stop(Stage::Reconcile);
+    supervisor.spawn(Stage::Reconcile, "overview", overviews.clone().run(stop));
+    let served = Served::default();
+    Ok(Parts { pool, membership, view, peers, store, leadership, overviews, served })
 }
 
 fn membership(
@@ -357,11 +372,13 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         store: parts.store.clone(),
         leadership: parts.leadership.clone(),
         peers: parts.peers.clone(),
+        overviews: parts.overviews.clone(),
         pool: parts.pool.clone(),
         membership: parts.membership.clone(),
         view: parts.view.clone(),
         runtime: Arc::clone(&base.runtime),
         admitted: base.channels.admitted.subscribe(),
+        removed: base.channels.removed.subscribe(),
         notices: base.channels.notices.subscribe(),
         leave,
     })
@@ -406,6 +423,11 @@ fn listen(
                 store: store.clone(),
                 dispatcher,
                 gatekeeper,
+                overseer: Overseer {
+                    store: store.clone(),
+                    leadership: parts.leadership.clone(),
+                    notices: channels.notices.subscribe(),
+                },
                 api: Arc::new(server.clone()),
                 stop: supervisor.stop(Stage::Front),
             };
@@ -418,6 +440,8 @@ fn listen(
         genesis: channels.genesis.subscribe(),
         first_messages: base.first_messages.clone(),
         router: Arc::new(router),
+        farewell: Arc::new(rpc::for_removed()),
+        relay: JoinRelay::new(base.me, parts.view.clone(), parts.leadership.clone()),
     };
     // Raft and gossip go on while the stages above them end.
     let stop = supervisor.stop(Stage::Membership);
@@ -457,6 +481,8 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     );
     let renew_stop = reconcile();
     let renewed = standing::renew_own(channels.credentials.clone(), renew_stop.clone());
+    let exiled = exile(base, parts).run(reconcile());
+    supervisor.spawn(Stage::Reconcile, "exile", exiled);
     supervisor.spawn(Stage::Reconcile, "first messages", kept);
     supervisor.spawn(Stage::Reconcile, "revocations", revoked);
     supervisor.spawn(Stage::Reconcile, "record", announced);
@@ -489,6 +515,23 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
             );
             supervisor.spawn(Stage::Reconcile, "renewal", renewed);
         }
+    }
+}
+
+fn exile(base: &Base, parts: &Parts) -> Exile {
+    let channels = &base.channels;
+    Exile {
+        seeds: match &base.config.beginning {
+            Beginning::Seeds(seeds) => seeds.clone(),
+            Beginning::Found => Vec::new(),
+        },
+        peers: parts.peers.clone(),
+        view: parts.view.clone(),
+        leadership: parts.leadership.clone(),
+        joined: channels.joined.subscribe(),
+        removed: channels.removed.clone(),
+        assignments: channels.assignments.clone(),
+        notices: channels.notices.clone(),
     }
 }
 
@@ -543,8 +586,8 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
 
 /// The way into a cluster: the ballot for a key, `/join` for a token.
 async fn begin(
-    base: Base,
-    parts: Parts,
+    base: Arc<Base>,
+    parts: Arc<Parts>,
     join_with: Option<crypto::Token>,
     stop: CancellationToken,
 ) -> Result<(), String> {

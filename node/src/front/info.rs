@@ -10,6 +10,7 @@ use model::UnixNanos;
 use serde_json::json;
 
 use super::Front;
+use crate::exile::REMOVED;
 
 /// The newest Engine API whose shapes we speak.
 const API_VERSION: &str = "1.50";
@@ -48,7 +49,9 @@ impl Front {
     pub(super) async fn build_info(&self) -> Info {
         let uname = rustix::system::uname();
         let runtime = self.runtime.info();
-        let report = self.build_status();
+        let report = self.build_status().await;
+        let voters: Vec<String> =
+            report.raft.iter().flat_map(|raft| raft.voters.values().cloned()).collect();
         let containers = self.runtime.list().await.unwrap_or_default();
         let running = containers
             .iter()
@@ -89,23 +92,24 @@ impl Front {
             name: self.description.hostname.clone(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             default_runtime: runtime.name,
-            swarm: self.swarm_info(),
+            swarm: self.swarm_info(voters),
             live_restore_enabled: true,
             warnings: report.warnings.into_iter().chain(report.lacks).collect(),
             ..Info::default()
         }
     }
 
-    fn swarm_info(&self) -> SwarmInfo {
+    fn swarm_info(&self, voters: Vec<String>) -> SwarmInfo {
         let admitted = *self.admitted.borrow();
+        let removed = *self.removed.borrow();
         let state = self.store.as_ref().map(|store| Arc::clone(&store.state().borrow()));
         let cluster = state.as_ref().and_then(|state| state.cluster().cloned());
-        let address =
-            |id| self.view.borrow().members.get(&id).map(|member| member.address.to_string());
-        let voters = self.raft_view().voters;
-        let peers = voters.iter().map(|id| SwarmPeer {
-            node_id: id.to_string(),
-            addr: address(*id).unwrap_or_else(|| self.description.address.clone()),
+        let view = Arc::clone(&self.view.borrow());
+        let n_voters = voters.len();
+        let peers = voters.into_iter().map(|id| {
+            let member = view.members.values().find(|member| member.id.to_string() == id);
+            let addr = member.map(|member| member.address.to_string()).unwrap_or_default();
+            SwarmPeer { node_id: id, addr }
         });
         SwarmInfo {
             node_id: self.me.to_string(),
@@ -115,11 +119,17 @@ impl Front {
                 .rsplit_once(':')
                 .map_or("", |(ip, _)| ip)
                 .to_owned(),
-            local_node_state: if admitted.is_some() { "active" } else { "pending" }.to_owned(),
-            control_available: admitted.is_some() && self.eligible,
+            local_node_state: match (removed, admitted.is_some()) {
+                (true, _) => "error",
+                (false, true) => "active",
+                (false, false) => "pending",
+            }
+            .to_owned(),
+            error: if removed { REMOVED.to_owned() } else { String::new() },
+            control_available: admitted.is_some() && self.eligible && !removed,
             remote_managers: peers.collect(),
             nodes: state.as_ref().map_or(0, |state| n(state.nodes().count())),
-            managers: n(voters.len()),
+            managers: n(n_voters),
             cluster: cluster.map(|cluster| ClusterInfo {
                 id: cluster.id.to_string(),
                 version: ObjectVersion { index: cluster.spec_version.0 },

@@ -1,7 +1,7 @@
-//! `/_ping`, `/version`, `/info`, `/skep/status` and leaving: what concerns this node.
+//! `/_ping`, `/version`, `/info`, `/skep/…`: this node, and what Docker has no path for.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -49,5 +49,14 @@ pub(super) async fn leave(
 
 pub(super) async fn leave_swarm(State(node): State<Node>, caller: Caller, query: Query) -> Answer {
     node.leave(&caller, query.is_on("force")).await?;
+    empty()
+}
+
+pub(super) async fn revoke_token(
+    State(node): State<Node>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer {
+    node.revoke_token(&caller, &id).await?;
     empty()
 }

@@ -113,6 +113,11 @@ impl Cluster for Fake {
         Ok(())
     }
 
+    async fn revoke_token(&self, _: &Caller, id: &str) -> Result<(), Problem> {
+        self.note(format!("revoke {id}"));
+        Ok(())
+    }
+
     async fn nodes(
         &self,
         _: &Caller,
