@@ -13,12 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::front::Notices;
-use crate::leadership::Leadership;
 use crate::messages::{Assignments, STANDING, StandingAnswer, StandingRequest};
 use crate::peers::{Link, Peers};
 
-/// An election and a search for its winner are over by then; who still knows no leader asks.
-const LEADERLESS: Duration = Duration::from_secs(2);
+/// An election and a search for its winner are over by then; who is still told nothing asks.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 /// Between two rounds of questions.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -41,7 +40,8 @@ pub(crate) struct Exile {
     pub(crate) seeds: Vec<String>,
     pub(crate) peers: Peers,
     pub(crate) view: watch::Receiver<Arc<View>>,
-    pub(crate) leadership: Leadership,
+    /// Whether a leader tells us what to do. Our own Raft may name one that does not talk to us.
+    pub(crate) following: watch::Receiver<bool>,
     pub(crate) joined: watch::Receiver<bool>,
     pub(crate) removed: watch::Sender<bool>,
     pub(crate) assignments: watch::Sender<Option<Arc<Assignments>>>,
@@ -49,7 +49,7 @@ pub(crate) struct Exile {
 }
 
 impl Exile {
-    /// Asks while no leader is known; acts once, and for good, when the answer is that we are out.
+    /// Asks while no leader talks to us; acts once, and for good, when the answer is that we are out.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -67,9 +67,9 @@ impl Exile {
         let mut alone_since: Option<Instant> = None;
         let mut turn = 0;
         loop {
-            if self.leadership.now().node.is_some() {
+            if *self.following.borrow() {
                 alone_since = None;
-            } else if LEADERLESS <= alone_since.get_or_insert_with(Instant::now).elapsed() {
+            } else if UNTOLD <= alone_since.get_or_insert_with(Instant::now).elapsed() {
                 let addresses = self.addresses().await;
                 for nth in 0..addresses.len().min(ASKED_MAX) {
                     let address = addresses[(turn + nth) % addresses.len()];

@@ -147,6 +147,8 @@ struct Channels {
     assignments: watch::Sender<Option<Arc<Assignments>>>,
     /// Whether this node may gossip: at once with the key, after joining with a token.
     joined: watch::Sender<bool>,
+    /// Whether a leader tells this node what to do.
+    following: watch::Sender<bool>,
     /// Whether this node was removed.
     removed: watch::Sender<bool>,
 }
@@ -192,6 +194,7 @@ pub(crate) async fn run(
         notices: watch::Sender::new(Arc::default()),
         assignments: watch::Sender::new(None),
         joined: watch::Sender::new(join_with.is_none()),
+        following: watch::Sender::new(false),
         removed: watch::Sender::new(false),
     };
     info!(node.id = %me, address = %config.advertise, why = config.advertise_why, incarnation, "starting");
@@ -527,7 +530,7 @@ fn exile(base: &Base, parts: &Parts) -> Exile {
         },
         peers: parts.peers.clone(),
         view: parts.view.clone(),
-        leadership: parts.leadership.clone(),
+        following: channels.following.subscribe(),
         joined: channels.joined.subscribe(),
         removed: channels.removed.clone(),
         assignments: channels.assignments.clone(),
@@ -547,6 +550,7 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
         peers: parts.peers.clone(),
         leadership: parts.leadership.clone(),
         incarnation: base.incarnation,
+        following: channels.following.clone(),
     };
     let followed = follower.clone().assignments(channels.assignments.clone(), stop.clone());
     supervisor.spawn(Stage::Reconcile, "assignments", followed);
