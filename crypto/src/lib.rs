@@ -1,7 +1,7 @@
 //! Who you are: keys, certificates, handshakes, sessions and streams.
 //!
 //! Reading order: [`key`] and [`schedule`] (what one secret gives), [`token`] (what a stranger is
-//! handed), [`identity`] and [`certificate`] (who a node is), [`credentials`] (what it shows and
+//! handed), [`sealed`] (what lies on disks), [`identity`] and [`certificate`] (who a node is), [`credentials`] (what it shows and
 //! whom it trusts), [`handshake`] and [`replay`] (two nodes meet), [`datagram`] (they talk).
 //!
 //! # Invariants
@@ -23,6 +23,7 @@ pub mod identity;
 pub mod key;
 pub mod replay;
 pub mod schedule;
+pub mod sealed;
 pub mod stream;
 pub mod token;
 pub mod wire;
@@ -42,5 +43,6 @@ pub use key::ClusterKey;
 pub use random::NoRandomness;
 pub use replay::{FirstMessages, ReplayWindow, SharedFirstMessages};
 pub use schedule::{Authority, CaPublic, ClusterTag, Psk};
+pub use sealed::SecretBytes;
 pub use secret_file::SecretFileError;
 pub use token::Token;

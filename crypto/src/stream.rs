@@ -38,7 +38,7 @@ pub mod testing;
 pub use client::{Client, OpenError, Receiving, client};
 pub use doorkeeper::{Admission, Doorkeeper, Refusal};
 pub use frame::MESSAGE_BYTES_MAX;
-pub use handshake::{HANDSHAKE_DEADLINE, StreamError, accept, dial};
+pub use handshake::{HANDSHAKE_DEADLINE, Met, StreamError, accept, dial, meet};
 pub use noise::NoiseStream;
 pub use offer::{Gone, Offer};
 pub use router::{Context, Router};

@@ -116,9 +116,11 @@ impl Task {
     }
 
     async fn start(self, inbox: mpsc::Receiver<Command>) -> Result<Running, MembershipError> {
-        let Self { config, me, transport, big, published, started } = self;
+        let Self { config, me, mut transport, big, published, started } = self;
         let Me { mut credentials, payload, incarnation } = me;
         let current = Arc::clone(&credentials.borrow_and_update());
+        // Who joins with a token gets its credentials after the transport was bound.
+        transport.trust(Arc::clone(&current));
         let node = current.node();
         let my_id =
             GossipId { short: node.short(), generation: incarnation, address: config.advertise };

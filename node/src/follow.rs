@@ -38,6 +38,8 @@ pub(crate) struct Follower {
     pub(crate) peers: Peers,
     pub(crate) leadership: Leadership,
     pub(crate) incarnation: u64,
+    /// Whether a leader tells us what to do right now.
+    pub(crate) following: watch::Sender<bool>,
 }
 
 impl Follower {
@@ -53,10 +55,12 @@ impl Follower {
                 () = stop.cancelled() => return,
                 followed = self.follow_one(&published) => followed,
                 changed = leader.changed() => {
+                    self.following.send_replace(false);
                     if changed.is_err() { return; }
                     continue;
                 }
             };
+            self.following.send_replace(false);
             if let Err(why) = followed {
                 debug!(why, "assignments interrupted");
                 self.leadership.doubt();
@@ -85,6 +89,7 @@ impl Follower {
             if first {
                 info!(peer.id = %client.peer().id.short(), "following leader");
                 first = false;
+                self.following.send_replace(true);
             }
             let assignments = Arc::new(assignments);
             published.send_if_modified(|known| {

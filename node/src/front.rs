@@ -1,5 +1,6 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
+pub(crate) mod group;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod logs;
@@ -36,8 +37,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admitted;
 use crate::convert::{self, RaftView};
+use crate::exile::REMOVED;
 use crate::leadership::Leadership;
 use crate::messages::{API, ApiRequest};
+use crate::overview::Overviews;
 use crate::peers::{Link, Peers};
 use crate::pool::Pool;
 
@@ -59,11 +62,13 @@ pub(crate) struct Front {
     pub(crate) store: Option<Store>,
     pub(crate) leadership: Leadership,
     pub(crate) peers: Peers,
+    pub(crate) overviews: Overviews,
     pub(crate) pool: Pool,
     pub(crate) membership: Membership,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) runtime: Arc<dyn runtime::Runtime>,
     pub(crate) admitted: watch::Receiver<Option<Admitted>>,
+    pub(crate) removed: watch::Receiver<bool>,
     /// What is still missing before this node is part of a cluster, and what somebody should
     /// look at: lines that other parts write.
     pub(crate) notices: watch::Receiver<Arc<Notices>>,
@@ -84,9 +89,9 @@ pub(crate) struct Notices {
     pub(crate) warnings: Vec<String>,
     /// Published ports that do not answer here.
     pub(crate) ports: Vec<String>,
-    /// Why each voter is a voter, and what autopilot is doing; only the leader knows.
+    /// What autopilot is doing; only the leader knows.
     pub(crate) autopilot: Vec<String>,
-    /// The same for each node.
+    /// Why each node votes, or why not; only the leader knows.
     pub(crate) why: std::collections::BTreeMap<NodeId, String>,
 }
 
@@ -177,6 +182,9 @@ impl Cluster for Front {
     }
 
     async fn route(&self, _caller: &Caller, write: bool) -> Result<Route, Problem> {
+        if *self.removed.borrow() {
+            return Err(Problem::unavailable(REMOVED));
+        }
         if !self.eligible {
             return Err(Problem::worker());
         }
@@ -216,7 +224,7 @@ impl Cluster for Front {
     }
 
     async fn status(&self) -> Result<StatusReport, Problem> {
-        Ok(self.build_status())
+        Ok(self.build_status().await)
     }
 
     async fn leave(&self, _caller: &Caller, force: bool) -> Result<(), Problem> {
@@ -251,6 +259,12 @@ impl Cluster for Front {
 
     async fn unlock(&self, _: UnlockKey) -> Result<(), Problem> {
         Err(Problem::conflict("swarm is not locked"))
+    }
+
+    async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
+        let token =
+            id.parse().map_err(|_| Problem::bad_request(format!("'{id}' is no id of a token")))?;
+        self.propose(caller, Command::RevokeToken(token)).await.map(|_| ())
     }
 
     async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem> {
@@ -302,6 +316,11 @@ impl Cluster for Front {
     ) -> Result<(), Problem> {
         let state = self.state(caller).await?;
         let id = services::find_node(&state, self.me, reference)?.id;
+        if id == self.me {
+            return Err(Problem::bad_request(format!(
+                "node {id} leads the cluster and can't be removed: demote it, and remove it then"
+            )));
+        }
         self.propose(caller, Command::RemoveNode { id, force }).await.map(|_| ())
     }
 

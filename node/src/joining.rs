@@ -77,6 +77,7 @@ impl Joiner<'_> {
     /// Knocks at the seeds until one lets us in.
     pub(crate) async fn run(self, stop: &CancellationToken) -> Result<Joined, JoinError> {
         loop {
+            self.check_age()?;
             let mut seen = Vec::new();
             for seed in self.seeds {
                 match self.knock(seed).await {
@@ -89,8 +90,10 @@ impl Joiner<'_> {
                 }
             }
             let waiting = vec![format!(
-                "joining with a token: {}; seeds of a token must be nodes with the cluster key",
-                seen.join(", ")
+                "joining with a token: {}; a seed is silent if the token is of another cluster, or \
+                 a clock is wrong (ours: {})",
+                seen.join(", "),
+                moment(standing::unix_seconds())
             )];
             self.notices.send_modify(|notices| Arc::make_mut(notices).waiting = waiting);
             tokio::select! {
@@ -98,6 +101,19 @@ impl Joiner<'_> {
                 () = sleep(RETRY) => {}
             }
         }
+    }
+
+    /// A node with the key would say nothing to an old token.
+    fn check_age(&self) -> Result<(), JoinError> {
+        let (end, now) = (self.token.grant().terms().not_after, standing::unix_seconds());
+        if now <= end {
+            return Ok(());
+        }
+        Err(JoinError::Refused(format!(
+            "its token ended at {}, and it is {} here: ask for a new one, `skep token` makes it",
+            moment(end),
+            moment(now)
+        )))
     }
 
     async fn knock(&self, seed: &str) -> Result<JoinAnswer, Knock> {
@@ -142,6 +158,10 @@ impl Joiner<'_> {
         info!("joined with a token");
         Ok(Joined { credentials, key, genesis: answer.genesis, contacts: answer.contacts })
     }
+}
+
+fn moment(unix_seconds: u64) -> String {
+    api::wire::time::format(unix_seconds.saturating_mul(1_000_000_000))
 }
 
 enum Knock {

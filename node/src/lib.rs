@@ -26,6 +26,7 @@ mod daemon;
 mod dispatch;
 mod entrance;
 mod error;
+mod exile;
 mod first_messages;
 mod follow;
 mod founding;
@@ -38,9 +39,11 @@ mod leadership;
 mod listener;
 mod messages;
 mod outside;
+mod overview;
 mod peers;
 mod place;
 mod pool;
+mod relays;
 mod rpc;
 mod standing;
 mod voters;
@@ -60,6 +63,12 @@ use crate::config::Config;
 #[must_use]
 pub fn random_id() -> [u8; 16] {
     rand::random()
+}
+
+/// A token's name, as the cluster counts its uses by.
+#[must_use]
+pub fn token_id(token: &crypto::Token) -> String {
+    model::TokenId::from_bytes(token.grant().terms().token_id).to_string()
 }
 
 /// Runs the daemon until SIGTERM or SIGINT, or until it left its cluster.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cli::args::up::{LogFormat, RuntimeChoice};
 use cli::args::{TokenArgs, TokenRole, UpArgs};
 use cli::{Failure, Program};
-use crypto::{Authority, ClusterKey, Role};
+use crypto::{Authority, ClusterKey, Role, Token};
 use node::config::{Config, Options, RuntimeChoice as RuntimeKind};
 use node::telemetry;
 
@@ -41,9 +41,9 @@ impl Program for Skep {
         key.create_file(out).map_err(|error| Failure::new(chain(&error)))
     }
 
-    fn token(&self, args: &TokenArgs) -> Result<String, Failure> {
+    fn token(&self, role: TokenRole, args: &TokenArgs) -> Result<String, Failure> {
         let key = node::read_key(&args.key_file).map_err(|error| Failure::new(chain(&error)))?;
-        let role = match args.role {
+        let role = match role {
             TokenRole::Worker => Role::Worker,
             TokenRole::Manager => Role::Eligible,
         };
@@ -54,6 +54,11 @@ impl Program for Skep {
             token.create_file(out).map_err(|error| Failure::new(chain(&error)))?;
         }
         Ok(token.to_text().to_string())
+    }
+
+    fn token_id(&self, file: &Path) -> Result<String, Failure> {
+        let token = Token::read_file(file).map_err(|error| Failure::new(chain(&error)))?;
+        Ok(node::token_id(&token))
     }
 
     fn version(&self) -> &'static str {

@@ -3,6 +3,8 @@
 //! | path | kind | who asks whom |
 //! |---|---|---|
 //! | `/leader` | unary | anyone an eligible node: who leads, which cluster |
+//! | `/overview` | unary | a node the leader: who votes and why, who is down |
+//! | `/standing` | unary | anyone a node: am I still part of the cluster |
 //! | `/join` | unary | a token's holder an eligible node, relayed to the leader |
 //! | `/admit` | unary | a node the leader: admit me, or take note of what is new |
 //! | `/enlist` | unary | the leader an eligible node: keep the log under this number |
@@ -15,13 +17,19 @@
 //! | `/relay` | tunnel | a node another: bytes of an inner Noise session to a third |
 //! | `/gossip/big` | unary | gossip that does not fit datagrams |
 
+use std::collections::BTreeMap;
+
 use crypto::NodeId;
 use model::service::{Protocol, PublishMode};
-use model::{Admission, ClusterId, Task, TaskId, TaskStatus, UnixNanos};
+use model::{Admission, Availability, ClusterId, Task, TaskId, TaskStatus, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 /// Path of [`LeaderAnswer`].
 pub(crate) const LEADER: &str = "/leader";
+/// Path of [`OverviewRequest`].
+pub(crate) const OVERVIEW: &str = "/overview";
+/// Path of [`StandingRequest`].
+pub(crate) const STANDING: &str = "/standing";
 /// Path of [`JoinRequest`].
 pub(crate) const JOIN: &str = "/join";
 /// Path of [`AdmitRequest`].
@@ -58,6 +66,58 @@ pub(crate) struct LeaderAnswer {
     pub(crate) recovery_epoch: u32,
     /// The leader.
     pub(crate) leader: Option<NodeId>,
+}
+
+/// Asks the leader for what it sees.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct OverviewRequest {}
+
+/// What the leader sees, for the status of all others.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Overview {
+    /// Term.
+    pub(crate) term: u64,
+    /// Raft id and node of each voter.
+    pub(crate) voters: BTreeMap<u64, NodeId>,
+    /// Raft id and node of each learner.
+    pub(crate) learners: BTreeMap<u64, NodeId>,
+    /// Index of the last entry of the log.
+    pub(crate) last_log: u64,
+    /// Index of the last entry that was applied.
+    pub(crate) applied: u64,
+    /// Milliseconds since a majority last answered.
+    pub(crate) quorum_age_millis: Option<u64>,
+    /// What autopilot is doing or why it holds still.
+    pub(crate) autopilot: Vec<String>,
+    /// Every admitted node.
+    pub(crate) nodes: Vec<NodeOverview>,
+}
+
+/// What the leader sees of one node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct NodeOverview {
+    /// Which.
+    pub(crate) id: NodeId,
+    /// Whether it holds the cluster key.
+    pub(crate) eligible: bool,
+    /// Whether it is Down.
+    pub(crate) down: bool,
+    /// Whether it takes tasks.
+    pub(crate) availability: Availability,
+    /// Why it votes, or why not.
+    pub(crate) why: String,
+}
+
+/// A node that hears nobody asks whether it is still part of the cluster. Who asks is known from
+/// the handshake.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct StandingRequest {}
+
+/// Whether it is.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct StandingAnswer {
+    /// It was removed. Only believed if a node with the cluster key says so.
+    pub(crate) removed: bool,
 }
 
 /// A token's holder asks to be let in.

@@ -20,7 +20,7 @@ use api::wire::{Created, Updated};
 use async_trait::async_trait;
 use model::{ClusterSpec, NodeDescription};
 use runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::config::Addresses;
@@ -161,6 +161,10 @@ impl Cluster for Outside {
     }
 
     async fn unlock(&self, _: UnlockKey) -> Result<(), Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn revoke_token(&self, _: &Caller, _: &str) -> Result<(), Problem> {
         Err(Problem::no_cluster())
     }
 

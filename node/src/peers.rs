@@ -103,6 +103,12 @@ pub(crate) enum DialError {
         /// Who.
         peer: NodeId,
     },
+    /// The node was removed.
+    #[error("node {node} was removed from the cluster")]
+    Removed {
+        /// Which.
+        node: NodeId,
+    },
     /// We have no gate key yet.
     #[error("this node has not joined yet")]
     NoGate,
@@ -159,6 +165,10 @@ impl Peers {
     pub(crate) async fn client(&self, node: NodeId, link: Link) -> Result<Client, DialError> {
         let dialling = {
             let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.inner.credentials.borrow().revoked.contains(&node) {
+                slots.remove(&(node, link));
+                return Err(DialError::Removed { node });
+            }
             match slots.get(&(node, link)) {
                 Some(Slot::Open(client)) if !client.is_closed() && !client.should_renew() => {
                     return Ok(client.clone());

@@ -1,6 +1,5 @@
 //! Who may ask this node what: every path with its check, on one page.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::cluster::Origin;
@@ -11,10 +10,7 @@ use membership::{Membership, View};
 use model::Grant;
 use runtime::Runtime;
 use store::Store;
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
@@ -25,13 +21,13 @@ use crate::leadership::Leadership;
 use crate::messages::{
     ADMIT, API, ASSIGNMENTS, AdmitRequest, ApiRequest, AssignmentsRequest, BIG_GOSSIP, BigGossip,
     BigGossipAnswer, ENLIST, EnlistAnswer, EnlistRequest, JOIN, JoinRequest, LEADER, LOGS,
-    LeaderAnswer, LeaderRequest, LogsRequest, PROXY, ProxyRequest, RELAY, RENEW, REPORT,
-    RelayRequest, RenewAnswer, RenewRequest, ReportRequest,
+    LeaderAnswer, LeaderRequest, LogsRequest, OVERVIEW, OverviewRequest, PROXY, ProxyRequest,
+    RELAY, RENEW, REPORT, RelayRequest, RenewAnswer, RenewRequest, ReportRequest, STANDING,
+    StandingAnswer, StandingRequest,
 };
+use crate::overview::Overseer;
+use crate::relays;
 use crate::standing::unix_seconds;
-
-/// A relay gives its third party this long to answer a SYN.
-const RELAY_CONNECT: Duration = Duration::from_millis(1_500);
 
 /// What every node answers.
 #[derive(Clone)]
@@ -50,6 +46,7 @@ pub(crate) struct Eligible {
     pub(crate) store: Store,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) overseer: Overseer,
     pub(crate) api: Arc<Server>,
     pub(crate) stop: CancellationToken,
 }
@@ -89,6 +86,7 @@ pub(crate) fn for_everybody(node: &Everybody, router: Router) -> Router {
                 Ok(LeaderAnswer { genesis: *node.genesis.borrow(), recovery_epoch: 0, leader })
             }
         })
+        .unary(STANDING, |_, _: StandingRequest| async { Ok(StandingAnswer { removed: false }) })
         .stream(LOGS, move |context, request: LogsRequest, out| {
             let runtime = Arc::clone(&logs_runtime);
             async move {
@@ -107,7 +105,7 @@ pub(crate) fn for_everybody(node: &Everybody, router: Router) -> Router {
             let address = relay.borrow().members.get(&request.to).map(|member| member.address);
             async move {
                 member(&context)?;
-                carry(address, offer).await
+                relays::carry(address, offer).await
             }
         })
         .unary(BIG_GOSSIP, move |context, request: BigGossip| {
@@ -122,25 +120,17 @@ pub(crate) fn for_everybody(node: &Everybody, router: Router) -> Router {
         })
 }
 
-/// Carries the bytes of a session that is not ours; we can neither read nor answer it.
-async fn carry(address: Option<SocketAddr>, offer: Offer) -> Result<(), Status> {
-    let address = address.ok_or_else(|| Status::not_found("no address of that node is known"))?;
-    let connected = timeout(RELAY_CONNECT, TcpStream::connect(address)).await;
-    let mut third = match connected {
-        Ok(Ok(third)) => third,
-        Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
-        Err(_) => return Err(Status::unavailable("no answer")),
-    };
-    let mut tunnel = offer.accept()?;
-    // Either side may end it; the inner session notices by itself.
-    let _ = copy_bidirectional(&mut tunnel, &mut third).await;
-    Ok(())
+/// All that a removed node hears from anybody.
+pub(crate) fn for_removed() -> Router {
+    Router::new()
+        .unary(STANDING, |_, _: StandingRequest| async { Ok(StandingAnswer { removed: true }) })
 }
 
 /// Paths that only eligible nodes answer.
 pub(crate) fn for_eligible(node: &Eligible, router: Router) -> Router {
     let (assign, report, admit) =
         (node.dispatcher.clone(), node.dispatcher.clone(), node.dispatcher.clone());
+    let overseer = node.overseer.clone();
     let (join, renew, enlist, api) =
         (node.gatekeeper.clone(), node.clone(), node.store.clone(), node.clone());
     router
@@ -166,6 +156,13 @@ pub(crate) fn for_eligible(node: &Eligible, router: Router) -> Router {
             }
         })
         .unary(JOIN, move |context, request: JoinRequest| join.clone().join(context, request))
+        .unary(OVERVIEW, move |context, _: OverviewRequest| {
+            let overseer = overseer.clone();
+            async move {
+                member(&context)?;
+                overseer.answer()
+            }
+        })
         .unary(RENEW, move |context, _: RenewRequest| {
             let node = renew.clone();
             async move { node.renew(&context) }

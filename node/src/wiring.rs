@@ -30,6 +30,7 @@ use crate::config::{Beginning, Place};
 use crate::daemon::Machine;
 use crate::dispatch::{Dispatcher, Served};
 use crate::error::{NodeError, chain};
+use crate::exile::Exile;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
 use crate::front::{Front, Notices};
@@ -39,8 +40,10 @@ use crate::lead::Lead;
 use crate::leadership::Leadership;
 use crate::listener::{self, Listener};
 use crate::messages::Assignments;
+use crate::overview::{Overseer, Overviews};
 use crate::peers::{Hello, Link, Peers};
 use crate::pool::Pool;
+use crate::relays::JoinRelay;
 use crate::rpc::{self, Eligible, Everybody};
 use crate::standing::{self, Standing};
 use crate::supervisor::{Stage, Supervisor};
@@ -63,6 +66,10 @@ struct Channels {
     assignments: watch::Sender<Option<Arc<Assignments>>>,
     /// Whether this node may gossip: at once with the key, after joining with a token.
     joined: watch::Sender<bool>,
+    /// Whether a leader tells this node what to do.
+    following: watch::Sender<bool>,
+    /// Whether this node was removed.
+    removed: watch::Sender<bool>,
 }
 
 /// What everything else is built from.
@@ -85,6 +92,9 @@ pub(crate) struct Life {
     pub(crate) notices: watch::Receiver<Arc<Notices>>,
     /// The cluster whose tasks it runs; `None` until it is known.
     pub(crate) genesis: watch::Receiver<Option<[u8; 16]>>,
+    /// Held here too: channels that closed with a failed beginning would end others first, and
+    /// their names would hide its reason.
+    held: (Arc<Base>, Arc<Parts>),
 }
 
 impl Life {
@@ -106,6 +116,8 @@ impl Life {
             notices: watch::Sender::new(Arc::default()),
             assignments: watch::Sender::new(None),
             joined: watch::Sender::new(join_with.is_none()),
+            following: watch::Sender::new(false),
+            removed: watch::Sender::new(false),
         };
         info!(node.id = %me, address = %place.advertise, why = place.advertise_why, incarnation, "starting");
         let base = Base { machine, place, me, incarnation, eligible, description, channels };
@@ -121,7 +133,9 @@ impl Life {
                 () = leave.cancelled() => info!("left the cluster"),
             }
         };
-        Ok(self.supervisor.run(ended).await?)
+        let result = self.supervisor.run(ended).await;
+        drop(self.held);
+        Ok(result?)
     }
 }
 
@@ -137,9 +151,11 @@ async fn start(base: Base, join_with: Option<crypto::Token>) -> Result<Life, Nod
     spawn_agent(&base, &parts, &mut supervisor);
     let notices = base.channels.notices.subscribe();
     let genesis = base.channels.genesis.subscribe();
-    let begin = begin(base, parts, join_with, supervisor.stop(Stage::Reconcile));
+    let (base, parts) = (Arc::new(base), Arc::new(parts));
+    let stop = supervisor.stop(Stage::Reconcile);
+    let begin = begin(Arc::clone(&base), Arc::clone(&parts), join_with, stop);
     supervisor.spawn_fallible(Stage::Reconcile, "beginning", begin);
-    Ok(Life { supervisor, front, notices, genesis })
+    Ok(Life { supervisor, front, notices, genesis, held: (base, parts) })
 }
 
 /// Handles of the parts that others use.
@@ -150,6 +166,7 @@ struct Parts {
     peers: Peers,
     store: Option<Store>,
     leadership: Leadership,
+    overviews: Overviews,
     served: Served,
 }
 
@@ -189,7 +206,11 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
         supervisor.stop(Stage::Reconcile),
     );
     supervisor.spawn(Stage::Reconcile, "leadership", finder);
-    Ok(Parts { pool, membership, view, peers, store, leadership, served: Served::default() })
+    let overviews = Overviews::new(leadership.clone(), peers.clone());
+    let stop = supervisor.stop(Stage::Reconcile);
+    supervisor.spawn(Stage::Reconcile, "overview", overviews.clone().run(stop));
+    let served = Served::default();
+    Ok(Parts { pool, membership, view, peers, store, leadership, overviews, served })
 }
 
 fn membership(
@@ -253,11 +274,13 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         store: parts.store.clone(),
         leadership: parts.leadership.clone(),
         peers: parts.peers.clone(),
+        overviews: parts.overviews.clone(),
         pool: parts.pool.clone(),
         membership: parts.membership.clone(),
         view: parts.view.clone(),
         runtime: Arc::clone(&base.machine.runtime),
         admitted: base.channels.admitted.subscribe(),
+        removed: base.channels.removed.subscribe(),
         notices: base.channels.notices.subscribe(),
         credentials: base.channels.credentials.subscribe(),
         leave: CancellationToken::new(),
@@ -298,6 +321,11 @@ fn listen(base: &Base, parts: &Parts, supervisor: &mut Supervisor, control: TcpL
                 store: store.clone(),
                 dispatcher,
                 gatekeeper,
+                overseer: Overseer {
+                    store: store.clone(),
+                    leadership: parts.leadership.clone(),
+                    notices: channels.notices.subscribe(),
+                },
                 api: Arc::new(base.machine.server.clone()),
                 stop: supervisor.stop(Stage::Front),
             };
@@ -310,6 +338,8 @@ fn listen(base: &Base, parts: &Parts, supervisor: &mut Supervisor, control: TcpL
         genesis: channels.genesis.subscribe(),
         first_messages: base.machine.first_messages.clone(),
         router: Arc::new(router),
+        farewell: Arc::new(rpc::for_removed()),
+        relay: JoinRelay::new(base.me, parts.view.clone(), parts.leadership.clone()),
     };
     // Raft and gossip go on while the stages above them end.
     let stop = supervisor.stop(Stage::Membership);
@@ -352,6 +382,8 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     );
     let renew_stop = reconcile();
     let renewed = standing::renew_own(channels.credentials.clone(), renew_stop.clone());
+    let exiled = exile(base, parts).run(reconcile());
+    supervisor.spawn(Stage::Reconcile, "exile", exiled);
     supervisor.spawn(Stage::Reconcile, "first messages", kept);
     supervisor.spawn(Stage::Reconcile, "revocations", revoked);
     supervisor.spawn(Stage::Reconcile, "record", announced);
@@ -387,6 +419,23 @@ fn spawn_loops(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
     }
 }
 
+fn exile(base: &Base, parts: &Parts) -> Exile {
+    let channels = &base.channels;
+    Exile {
+        seeds: match &base.place.beginning {
+            Beginning::Seeds(seeds) => seeds.clone(),
+            Beginning::Found => Vec::new(),
+        },
+        peers: parts.peers.clone(),
+        view: parts.view.clone(),
+        following: channels.following.subscribe(),
+        joined: channels.joined.subscribe(),
+        removed: channels.removed.clone(),
+        assignments: channels.assignments.clone(),
+        notices: channels.notices.clone(),
+    }
+}
+
 fn supervisor_stop(supervisor: &Supervisor, stage: Stage) -> CancellationToken {
     supervisor.stop(stage)
 }
@@ -399,6 +448,7 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
         peers: parts.peers.clone(),
         leadership: parts.leadership.clone(),
         incarnation: base.incarnation,
+        following: channels.following.clone(),
     };
     let followed = follower.clone().assignments(channels.assignments.clone(), stop.clone());
     supervisor.spawn(Stage::Reconcile, "assignments", followed);
@@ -441,8 +491,8 @@ fn spawn_agent(base: &Base, parts: &Parts, supervisor: &mut Supervisor) {
 
 /// The way into a cluster: the ballot for a key, `/join` for a token.
 async fn begin(
-    base: Base,
-    parts: Parts,
+    base: Arc<Base>,
+    parts: Arc<Parts>,
     join_with: Option<crypto::Token>,
     stop: CancellationToken,
 ) -> Result<(), String> {

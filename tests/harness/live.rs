@@ -71,6 +71,31 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// Which secret a daemon is started with, where it looks for others, and what runs its tasks.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// A token; the cluster key without one.
+    pub token: Option<PathBuf>,
+    /// Hosts; none founds a cluster of one.
+    pub seeds: Vec<usize>,
+    /// `embedded` or `fake`.
+    pub runtime: &'static str,
+}
+
+impl Way {
+    /// With the cluster key, and as the seeded labs do it.
+    #[must_use]
+    pub fn key() -> Self {
+        Self { token: None, seeds: (1..=N_SEEDS).collect(), runtime: "fake" }
+    }
+
+    /// With a token, and one seed.
+    #[must_use]
+    pub fn token(token: &Path, seed: usize) -> Self {
+        Self { token: Some(token.to_owned()), seeds: vec![seed], runtime: "fake" }
+    }
+}
+
 /// Hosts, their daemons, and a directory for all they write.
 #[derive(Debug)]
 pub struct Lab {
@@ -80,7 +105,9 @@ pub struct Lab {
     dir: TempDir,
     kind: Kind,
     daemons: BTreeMap<usize, Child>,
+    ways: BTreeMap<usize, Way>,
     n_writes: u32,
+    n_tokens: u32,
 }
 
 impl Lab {
@@ -91,14 +118,67 @@ impl Lab {
         // Short: the path of a socket has 107 bytes at most.
         let dir = tempfile::Builder::new().prefix("skl").tempdir_in("/tmp").expect("a directory");
         let network = Network::new(n_hosts);
-        let lab = Self { network, binary, dir, kind, daemons: BTreeMap::new(), n_writes: 0 };
-        let key = Command::new(&lab.binary)
-            .args(["key", "new", "--out"])
-            .arg(lab.key_file())
-            .output()
-            .expect("the binary runs");
-        assert!(key.status.success(), "no key: {}", String::from_utf8_lossy(&key.stderr));
+        let (daemons, ways) = (BTreeMap::new(), BTreeMap::new());
+        let lab = Self { network, binary, dir, kind, daemons, ways, n_writes: 0, n_tokens: 0 };
+        let key = lab.key_file();
+        lab.skep(&["key", "new", "--out", &key.to_string_lossy()]).expect("a key");
         lab
+    }
+
+    /// Runs the command line; what it printed.
+    ///
+    /// # Errors
+    ///
+    /// What it said instead.
+    pub fn skep(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.command(arguments).output().expect("the binary runs");
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The same as a client of host `n`.
+    ///
+    /// # Errors
+    ///
+    /// What it said instead.
+    pub fn skep_on(&self, n: usize, arguments: &[&str]) -> Result<String, String> {
+        let host = format!("unix://{}", self.socket(n).display());
+        self.skep(&[&["-H", &host], arguments].concat())
+    }
+
+    /// A command line of ours with an environment that names nothing of this test; its home is
+    /// [`Self::home`].
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env_clear().env("HOME", self.home());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+
+    /// Home of whoever runs the command line.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// Where a test may keep files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A token in a file: of a `worker` or a `manager`, and what else `skep token` is given.
+    #[must_use]
+    pub fn token(&mut self, role: &str, more: &[&str]) -> PathBuf {
+        self.n_tokens += 1;
+        let out = self.dir.path().join(format!("token{}", self.n_tokens));
+        let (key, file) = (self.key_file(), out.to_string_lossy().into_owned());
+        let made = ["token", role, "--key-file", &key.to_string_lossy(), "--out", &file];
+        self.skep(&[made.as_slice(), more].concat()).expect("a token");
+        out
     }
 
     /// File with the cluster key.
@@ -115,28 +195,82 @@ impl Lab {
         self.dir.path().join(format!("n{n}.log"))
     }
 
-    /// Starts the daemon of host `n`, on the data it left there.
+    /// Starts the daemon of host `n`, on the data it left there and in the way it was started
+    /// last.
     pub fn start(&mut self, n: usize) {
+        let way = self.ways.get(&n).cloned().unwrap_or_else(|| match self.kind {
+            Kind::Alone => Way { token: None, seeds: Vec::new(), runtime: "embedded" },
+            Kind::Seeded => Way::key(),
+        });
+        self.start_as(n, &way);
+    }
+
+    /// Starts the daemon of host `n` in another way.
+    pub fn start_as(&mut self, n: usize, way: &Way) {
+        self.ways.insert(n, way.clone());
         let log = File::options().create(true).append(true).open(self.log(n)).expect("a log");
         let mut command = self.network.command(n, &self.binary);
-        command.arg("up").arg("--key-file").arg(self.key_file());
-        match self.kind {
-            Kind::Alone => {
-                command.args(["--found", "--runtime", "embedded"]);
-            }
-            Kind::Seeded => {
-                command.args(["--runtime", "fake"]);
-                for seed in 1..=N_SEEDS {
-                    command.args(["--seed".to_owned(), address(seed).to_string()]);
-                }
-            }
+        command.arg("up").args(["--runtime", way.runtime]);
+        match &way.token {
+            Some(token) => command.arg("--token-file").arg(token),
+            None => command.arg("--key-file").arg(self.key_file()),
+        };
+        if way.seeds.is_empty() {
+            command.arg("--found");
+        }
+        for seed in &way.seeds {
+            command.args(["--seed".to_owned(), address(*seed).to_string()]);
         }
         command.arg("--advertise").arg(address(n).to_string());
-        command.arg("--data-dir").arg(self.dir.path().join(format!("n{n}")));
+        command.arg("--data-dir").arg(self.data_dir(n));
         command.arg("-H").arg(format!("unix://{}", self.socket(n).display()));
+        command.env("HOME", self.dir.path().join(format!("home{n}")));
+        if let Some(chosen) = std::env::var_os("SKEP_LOG") {
+            command.env("SKEP_LOG", chosen);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let daemon = command.spawn().expect("nsenter of util-linux runs");
         self.daemons.insert(n, daemon);
+    }
+
+    /// Home of the daemon of host `n`.
+    #[must_use]
+    pub fn home_of(&self, n: usize) -> PathBuf {
+        self.dir.path().join(format!("home{n}"))
+    }
+
+    /// Data of the daemon of host `n`.
+    #[must_use]
+    pub fn data_dir(&self, n: usize) -> PathBuf {
+        self.dir.path().join(format!("n{n}"))
+    }
+
+    /// Deletes what the daemon of host `n` knew.
+    pub fn wipe(&self, n: usize) {
+        std::fs::remove_dir_all(self.data_dir(n)).expect("it is ours");
+    }
+
+    /// Everything that the daemon of host `n` has said.
+    #[must_use]
+    pub fn log_of(&self, n: usize) -> String {
+        std::fs::read_to_string(self.log(n)).unwrap_or_default()
+    }
+
+    /// Waits until the daemon of host `n` ends by itself, with a failure; what it said.
+    pub fn until_ended(&mut self, n: usize, limit: Duration) -> String {
+        let mut daemon = self.daemons.remove(&n).expect("it runs");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = daemon.try_wait().expect("it is ours") {
+                assert!(!status.success(), "daemon {n} ended as if all were well");
+                return self.log_of(n);
+            }
+            if limit < began.elapsed() {
+                self.daemons.insert(n, daemon);
+                unreachable!("daemon {n} did not end within {limit:?}");
+            }
+            pause(LOOK);
+        }
     }
 
     /// Hosts whose daemon runs.
@@ -340,7 +474,9 @@ impl Lab {
                     continue;
                 }
             };
+            // What it heard before it lost sight of the leader does not count.
             let leader = report["Raft"]["Leader"].as_str();
+            let leader = leader.filter(|_| report["Raft"]["StaleSeconds"].is_null());
             match leader.and_then(|id| host_of(&report, id)) {
                 Some(host) => return Ok(host),
                 None => why = format!("node {n} knows no leader"),

@@ -94,6 +94,13 @@ impl Network {
         self.filter(n, "counter drop");
     }
 
+    /// Hosts `a` and `b` do not hear each other any more; both hear everybody else.
+    pub fn cut(&self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            self.filter(to, &format!("ip saddr {} counter drop", address(from)));
+        }
+    }
+
     /// Host `n` loses so many percent of what it should receive.
     pub fn lose(&self, n: usize, percent: u32) {
         self.filter(n, &format!("numgen random mod 100 < {percent} counter drop"));

@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod containers;
+mod joins;
 mod network;
 mod processes;
+mod removal;
 mod stranger;
 
 use std::time::Duration;

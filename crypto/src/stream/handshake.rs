@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::noise::NoiseStream;
-use crate::credentials::{Credentials, GateKey};
+use crate::credentials::{Credentials, Gate, GateKey};
 use crate::handshake::{
-    Carrier, Established, FIRST_BYTES, HANDSHAKE_LIMIT_BYTES, HandshakeError, Initiator, Local,
-    Responder,
+    Carrier, Established, FIRST_BYTES, First, HANDSHAKE_LIMIT_BYTES, HandshakeError, Initiator,
+    Local, Responder,
 };
 use crate::replay::SharedFirstMessages;
 
@@ -91,21 +91,69 @@ pub async fn dial<IO: AsyncRead + AsyncWrite + Unpin + Send>(
     Ok(NoiseStream::new(io, met.peer, met.peer_hello, met.transport))
 }
 
+/// What came of a pipe that somebody else opened.
+#[derive(Debug)]
+pub enum Met<IO> {
+    /// A session.
+    Session(Box<NoiseStream<IO>>),
+    /// Somebody knocks with a token, at a node that does not know the secrets of tokens: a node
+    /// with the cluster key could answer. Nothing about this pipe is known to be true.
+    ForKeyHolders {
+        /// The pipe.
+        io: IO,
+        /// What was read from it so far.
+        read: Vec<u8>,
+    },
+}
+
 /// Opens a session as the side that was connected to. A stranger is never answered.
 ///
 /// # Errors
 ///
 /// [`StreamError`], at the latest after `deadline`; see [`HANDSHAKE_DEADLINE`]. Drop the pipe.
 pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin + Send>(
-    mut io: IO,
+    io: IO,
     credentials: &Credentials,
     memory: &SharedFirstMessages,
     hello: &[u8],
     deadline: Duration,
 ) -> Result<NoiseStream<IO>, StreamError> {
-    let met = timeout(deadline, answer(&mut io, credentials, memory, hello)).await;
+    match meet(io, credentials, memory, hello, deadline).await? {
+        Met::Session(noise) => Ok(*noise),
+        Met::ForKeyHolders { .. } => Err(refused(HandshakeError::Stranger)),
+    }
+}
+
+/// The same as [`accept`], except that who knocks with a token at a node without the cluster key
+/// is handed back, so that the bytes can be carried to a node that has it.
+///
+/// # Errors
+///
+/// As [`accept`].
+pub async fn meet<IO: AsyncRead + AsyncWrite + Unpin + Send>(
+    mut io: IO,
+    credentials: &Credentials,
+    memory: &SharedFirstMessages,
+    hello: &[u8],
+    deadline: Duration,
+) -> Result<Met<IO>, StreamError> {
+    let began = Instant::now();
+    let first = timeout(deadline, read_first(&mut io)).await;
+    let first = first.map_err(|_| StreamError::Deadline { waited: deadline })??;
+    // A node that still has to join itself knows nobody to carry anything to.
+    let is_member = !credentials.psks.is_empty();
+    if is_member && credentials.authority.is_none() && knocks_with_token(&first) {
+        return Ok(Met::ForKeyHolders { io, read: framed(&first)? });
+    }
+    let left = deadline.saturating_sub(began.elapsed());
+    let met = timeout(left, answer(&mut io, first, credentials, memory, hello)).await;
     let met = met.map_err(|_| StreamError::Deadline { waited: deadline })??;
-    Ok(NoiseStream::new(io, met.peer, met.peer_hello, met.transport))
+    let noise = NoiseStream::new(io, met.peer, met.peer_hello, met.transport);
+    Ok(Met::Session(Box::new(noise)))
+}
+
+fn knocks_with_token(first: &[u8]) -> bool {
+    First::parse(first).is_some_and(|first| matches!(first.gate, Gate::Token { .. }))
 }
 
 async fn knock<IO: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -131,13 +179,13 @@ async fn knock<IO: AsyncRead + AsyncWrite + Unpin + Send>(
 
 async fn answer<IO: AsyncRead + AsyncWrite + Unpin + Send>(
     io: &mut IO,
+    first: Vec<u8>,
     credentials: &Credentials,
     memory: &SharedFirstMessages,
     hello: &[u8],
 ) -> Result<Established, StreamError> {
     let judged =
         |first: &[u8]| Responder::accept(&local(credentials, hello), first, &mut memory.lock());
-    let first = read_first(io).await?;
     let (responder, second) = match judged(&first) {
         Err(HandshakeError::Cookie { reply }) => {
             write_packet(io, &reply).await?;
@@ -170,17 +218,23 @@ async fn write_packet<IO: AsyncWrite + Unpin>(
     io: &mut IO,
     packet: &[u8],
 ) -> Result<(), StreamError> {
-    let length =
-        u16::try_from(packet.len()).map_err(|_| StreamError::Length { length: packet.len() })?;
     // One write: two would be two TCP segments.
-    let mut bytes = Vec::with_capacity(LENGTH_BYTES + packet.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(packet);
+    let bytes = framed(packet)?;
     let written = async {
         io.write_all(&bytes).await?;
         io.flush().await
     };
     written.await.map_err(|source| cut(source, "write a handshake packet"))
+}
+
+/// A packet behind its length.
+fn framed(packet: &[u8]) -> Result<Vec<u8>, StreamError> {
+    let length =
+        u16::try_from(packet.len()).map_err(|_| StreamError::Length { length: packet.len() })?;
+    let mut bytes = Vec::with_capacity(LENGTH_BYTES + packet.len());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(packet);
+    Ok(bytes)
 }
 
 /// A first message has one length only, so junk is known by its first two bytes.

@@ -21,6 +21,7 @@ use crate::key::ClusterKey;
 use crate::random::NoRandomness;
 use crate::replay::{FirstMessages, SharedFirstMessages};
 use crate::schedule::Authority;
+use crate::token::Token;
 
 /// Bytes that a pipe in memory holds, as a socket buffer would.
 const PIPE_BYTES: usize = 64 << 10;
@@ -81,6 +82,12 @@ impl TestCluster {
             self.authority.issue(&public, Role::Worker, EPOCH, unix_seconds(), Some([1; 16]));
         let psks = vec![(EPOCH, self.authority.gossip_psk(EPOCH))];
         Ok(Credentials::for_member(keys, certificate, self.authority.ca(), psks))
+    }
+
+    /// A worker's token.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.authority.grant(Role::Worker, [1; 16], unix_seconds() + 60, 0)
     }
 
     /// The key of the members' gate.

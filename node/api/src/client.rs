@@ -154,6 +154,15 @@ impl Client {
         self.write(&send).await.map(drop)
     }
 
+    /// Nobody joins with this token any more.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
+        let path = format!("/skep/tokens/{id}/revoke");
+        self.write(&Sending::new(Method::POST, &path)).await.map(drop)
+    }
+
     /// Nodes.
     ///
     /// # Errors

@@ -390,7 +390,7 @@ pub trait Cluster: Send + Sync + 'static {
     async fn version(&self) -> Result<Version, Problem>;
     /// `GET /info`.
     async fn info(&self) -> Result<Info, Problem>;
-    /// `GET /skep/status`: from memory, also outside a cluster and without a leader.
+    /// `GET /skep/status`: soon, also outside a cluster and without a leader.
     async fn status(&self) -> Result<StatusReport, Problem>;
     /// `POST /skep/leave`, `POST /swarm/leave`: of this node.
     async fn leave(&self, caller: &Caller, force: bool) -> Result<(), Problem>;
@@ -413,6 +413,8 @@ pub trait Cluster: Send + Sync + 'static {
     async fn unlock_key(&self, caller: &Caller) -> Result<UnlockKey, Problem>;
     /// `POST /swarm/unlock`: of this node.
     async fn unlock(&self, key: UnlockKey) -> Result<(), Problem>;
+    /// `POST /skep/tokens/{id}/revoke`: nobody joins with that token any more.
+    async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<(), Problem>;
 
     /// `GET /nodes`.
     async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem>;

@@ -198,6 +198,7 @@ fn routes() -> Router<Nodes> {
         .route("/swarm/unlock", post(swarm::unlock))
         .route("/skep/status", get(system::status))
         .route("/skep/leave", post(system::leave))
+        .route("/skep/tokens/{id}/revoke", post(system::revoke_token))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{reference}", get(nodes::inspect).delete(nodes::remove))
         .route("/nodes/{reference}/update", post(nodes::update))

@@ -7,7 +7,7 @@ pub mod up;
 
 use std::path::PathBuf;
 
-use clap::{Args as Parser, Parser as Root, Subcommand, ValueEnum};
+use clap::{Args as Parser, Parser as Root, Subcommand};
 
 use self::image::ImageCommand;
 use self::node::NodeCommand;
@@ -48,8 +48,9 @@ pub(crate) enum Command {
     /// Manage the cluster key
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Make a join token for machines that do not get the cluster key
-    Token(TokenArgs),
+    /// Make and revoke join tokens, for machines that do not get the cluster key
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Leave the cluster
     Leave {
         /// Leave even if the cluster cannot go on without this node
@@ -83,10 +84,23 @@ pub(crate) enum KeyCommand {
 }
 
 /// `skep token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token for nodes that work and never vote
+    Worker(TokenArgs),
+    /// Make a token for nodes that may manage: they are handed the cluster key
+    Manager(TokenArgs),
+    /// Let nobody in with a token any more; nodes that joined with it stay until `skep node rm`
+    Revoke {
+        /// File with the token
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// `skep token worker` and `skep token manager`.
 #[derive(Debug, Parser)]
 pub struct TokenArgs {
-    /// What joins with it: a worker for good, or a node that may manage
-    pub role: TokenRole,
     /// File with the cluster key
     #[arg(long, env = "SKEP_KEY_FILE", value_name = "FILE")]
     pub key_file: PathBuf,
@@ -102,7 +116,7 @@ pub struct TokenArgs {
 }
 
 /// What joins with a token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TokenRole {
     /// It works and never votes.
     Worker,

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use api::client::Client;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::{Args, Command, KeyCommand, TokenArgs, UpArgs};
+use crate::args::{Args, Command, KeyCommand, TokenArgs, TokenCommand, TokenRole, UpArgs};
 pub use crate::exit::Failure;
 use crate::out::Out;
 
@@ -49,7 +49,13 @@ pub trait Program {
     ///
     /// # Errors
     /// When the key cannot be read or the file cannot be written.
-    fn token(&self, args: &TokenArgs) -> Result<String, Failure>;
+    fn token(&self, role: TokenRole, args: &TokenArgs) -> Result<String, Failure>;
+
+    /// The id of the token in a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no token.
+    fn token_id(&self, file: &Path) -> Result<String, Failure>;
 
     /// `skep --version`.
     fn version(&self) -> &'static str;
@@ -89,12 +95,18 @@ fn execute(args: Args, program: &dyn Program, out: &mut Out) -> Result<(), Failu
             let file = file.display();
             out.line(format!("Wrote {file}. Whoever has it owns the cluster: keep a copy offline."))
         }
-        Command::Token(token) => {
-            let text = program.token(&token)?;
-            match &token.out {
-                Some(file) => out.line(format!("Wrote {}.", file.display())),
-                None => out.line(text),
-            }
+        Command::Token(TokenCommand::Worker(token)) => {
+            make_token(TokenRole::Worker, &token, program, out)
+        }
+        Command::Token(TokenCommand::Manager(token)) => {
+            make_token(TokenRole::Manager, &token, program, out)
+        }
+        Command::Token(TokenCommand::Revoke { file }) => {
+            let id = program.token_id(&file)?;
+            question(args.host.as_deref(), out, async |client, out| {
+                client.revoke_token(&id).await?;
+                out.line(format!("Token {id} lets nobody in any more."))
+            })
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -106,18 +118,40 @@ fn execute(args: Args, program: &dyn Program, out: &mut Out) -> Result<(), Failu
         | Command::Service(_)
         | Command::Image(_)
         | Command::Leave { .. }) => {
-            let client = Client::new(host::socket(args.host.as_deref())?);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-            let done = runtime.block_on(ask(command, &client, out));
-            if client.was_stale() {
-                out.warn("nobody leads now: what is shown is what the node remembers");
-            }
-            // Reading stdin blocks a thread that would otherwise be waited for.
-            runtime.shutdown_background();
-            done
+            question(args.host.as_deref(), out, async |client, out| ask(command, client, out).await)
         }
     }
+}
+
+fn make_token(
+    role: TokenRole,
+    args: &TokenArgs,
+    program: &dyn Program,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let text = program.token(role, args)?;
+    match &args.out {
+        Some(file) => out.line(format!("Wrote {}.", file.display())),
+        None => out.line(text),
+    }
+}
+
+/// Asks the daemon something.
+fn question(
+    host: Option<&str>,
+    out: &mut Out,
+    ask: impl AsyncFnOnce(&Client, &mut Out) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let client = Client::new(host::socket(host)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    let done = runtime.block_on(ask(&client, out));
+    if client.was_stale() {
+        out.warn("nobody leads now: what is shown is what the node remembers");
+    }
+    // Reading stdin blocks a thread that would otherwise be waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Commands that are questions to a daemon.

@@ -68,7 +68,11 @@ fn leader(report: &StatusReport, raft: &api::wire::status::RaftReport) -> String
         Some(id) => {
             let member = report.members.iter().find(|member| member.id == *id);
             let name = member.map_or("", |member| &member.hostname);
-            format!("leader\t{name} {} in term {}{quorum}", short(id), raft.term)
+            let stale = raft.stale_seconds.map_or_else(String::new, |age| {
+                let age = ago::human(age).to_lowercase();
+                format!(", {age} ago: no leader answers now")
+            });
+            format!("leader\t{name} {} in term {}{quorum}{stale}", short(id), raft.term)
         }
         None => format!("leader\tnobody (term {})", raft.term),
     }

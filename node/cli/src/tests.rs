@@ -8,7 +8,6 @@ use std::rc::Rc;
 use clap::Parser;
 
 use super::*;
-use crate::args::TokenRole;
 
 #[derive(Default)]
 struct Fake {
@@ -28,9 +27,13 @@ impl Program for Fake {
         Ok(())
     }
 
-    fn token(&self, args: &TokenArgs) -> Result<String, Failure> {
-        let role = if args.role == TokenRole::Worker { "WORKER" } else { "MANAGER" };
+    fn token(&self, role: TokenRole, args: &TokenArgs) -> Result<String, Failure> {
+        let role = if role == TokenRole::Worker { "WORKER" } else { "MANAGER" };
         Ok(format!("SKEP-{role} {:?} {:?}", args.expires, args.uses))
+    }
+
+    fn token_id(&self, file: &Path) -> Result<String, Failure> {
+        Err(Failure::new(format!("{} holds no token", file.display())))
     }
 
     fn version(&self) -> &'static str {
@@ -99,6 +102,7 @@ fn tokens_say_whom_they_let_in() {
     check("token manager --key-file k --expires 90m --uses 3", 0, "SKEP-MANAGER 5400s Some(3)");
     check("token worker --key-file k --uses 0", 2, "--uses");
     check("token worker --key-file k --expires soon", 2, "is no duration");
+    check("token revoke t", 1, "t holds no token");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use runtime::Runtime;
 
 use super::Front;
 use crate::entrance;
+use crate::exile::REMOVED;
 
 /// The newest Engine API whose shapes we speak.
 const API_VERSION: &str = "1.50";
@@ -88,7 +89,9 @@ pub(crate) async fn machine(runtime: &dyn Runtime, description: &NodeDescription
 
 impl Front {
     pub(super) async fn build_info(&self) -> Info {
-        let report = self.build_status();
+        let report = self.build_status().await;
+        let voters: Vec<String> =
+            report.raft.iter().flat_map(|raft| raft.voters.values().cloned()).collect();
         let mut info = machine(self.runtime.as_ref(), &self.description).await;
         if let Some(raft) = &report.raft {
             info.system_status.push(["Term".to_owned(), raft.term.to_string()]);
@@ -100,19 +103,20 @@ impl Front {
         });
         info.system_status.extend(members);
         info.warnings.splice(0..0, report.warnings);
-        Info { id: self.me.to_string(), swarm: self.swarm_info(), ..info }
+        Info { id: self.me.to_string(), swarm: self.swarm_info(voters), ..info }
     }
 
-    fn swarm_info(&self) -> SwarmInfo {
+    fn swarm_info(&self, voters: Vec<String>) -> SwarmInfo {
         let admitted = *self.admitted.borrow();
+        let removed = *self.removed.borrow();
         let state = self.store.as_ref().map(|store| Arc::clone(&store.state().borrow()));
         let cluster = state.as_ref().and_then(|state| state.cluster().cloned());
-        let address =
-            |id| self.view.borrow().members.get(&id).map(|member| member.address.to_string());
-        let voters = self.raft_view().voters;
-        let peers = voters.iter().map(|id| SwarmPeer {
-            node_id: id.to_string(),
-            addr: address(*id).unwrap_or_else(|| self.description.address.clone()),
+        let view = Arc::clone(&self.view.borrow());
+        let n_voters = voters.len();
+        let peers = voters.into_iter().map(|id| {
+            let member = view.members.values().find(|member| member.id.to_string() == id);
+            let addr = member.map(|member| member.address.to_string()).unwrap_or_default();
+            SwarmPeer { node_id: id, addr }
         });
         SwarmInfo {
             node_id: self.me.to_string(),
@@ -122,11 +126,17 @@ impl Front {
                 .rsplit_once(':')
                 .map_or("", |(ip, _)| ip)
                 .to_owned(),
-            local_node_state: if admitted.is_some() { "active" } else { "pending" }.to_owned(),
-            control_available: admitted.is_some() && self.eligible,
+            local_node_state: match (removed, admitted.is_some()) {
+                (true, _) => "error",
+                (false, true) => "active",
+                (false, false) => "pending",
+            }
+            .to_owned(),
+            error: if removed { REMOVED.to_owned() } else { String::new() },
+            control_available: admitted.is_some() && self.eligible && !removed,
             remote_managers: peers.collect(),
             nodes: state.as_ref().map_or(0, |state| n(state.nodes().count())),
-            managers: n(voters.len()),
+            managers: n(n_voters),
             cluster: cluster.map(|cluster| cluster_info(&cluster)),
             ..SwarmInfo::default()
         }

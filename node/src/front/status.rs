@@ -1,18 +1,20 @@
-//! `/skep/status`: what this node knows, from its own memory.
+//! `/skep/status`: what this node knows, and what the leader says where it can be asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use api::wire::status::{ClusterStatus, Member as Shown, RaftReport, StatusReport, ThisNode};
+use api::wire::status::{ClusterStatus, Member as Shown, StatusReport, ThisNode};
 use crypto::NodeId;
 use membership::{Liveness, Member, View};
 use model::node::Availability;
 use model::{Grant, NodeState, State, UnixNanos};
-use store::{RaftRole, RaftStatus};
 use tokio::time::Instant;
 
-use super::{Front, Notices};
+use super::Front;
+use super::group::Group;
+use crate::messages::NodeOverview;
+use crate::overview::Seen;
 
 /// Fewer eligible nodes than this and one loss stops every change.
 const ELIGIBLE_MIN: u64 = 3;
@@ -24,14 +26,22 @@ pub(crate) fn unix_nanos() -> UnixNanos {
 }
 
 impl Front {
-    pub(super) fn build_status(&self) -> StatusReport {
+    pub(super) async fn build_status(&self) -> StatusReport {
+        let seen = self.overviews.now().await;
         let view = Arc::clone(&self.view.borrow());
         let notices = Arc::clone(&self.notices.borrow());
         let state = self.store.as_ref().map(|store| Arc::clone(&store.state().borrow()));
-        let raft = self.store.as_ref().map(|store| Arc::clone(&store.status().borrow()));
         let admitted = *self.admitted.borrow();
-        let cluster = admitted
-            .map(|admitted| cluster(admitted.cluster, &view, state.as_deref(), raft.as_deref()));
+        let group = self.group(seen.as_ref());
+        // An overview is newer than the state of a node that has no part in Raft any more.
+        let own = state.filter(|state| {
+            let follows = group.as_ref().is_some_and(Group::takes_part);
+            state.cluster().is_some() && (follows || seen.is_none())
+        });
+        let nodes = nodes(own.as_deref(), seen.as_ref());
+        let n_managers = group.as_ref().map_or(0, |group| group.voters.len());
+        let cluster =
+            admitted.map(|admitted| cluster(admitted.cluster, &view, nodes.as_ref(), n_managers));
         let mut warnings = notices.warnings.clone();
         if let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.n_eligible < ELIGIBLE_MIN)
         {
@@ -47,20 +57,28 @@ impl Front {
             node: self.this_node(admitted.is_some()),
             cluster,
             waiting: notices.waiting.clone(),
-            members: members(&view, state.as_deref(), raft.as_deref(), &notices),
-            raft: raft
-                .filter(|raft| raft.role != RaftRole::Outside)
-                .map(|raft| report(&raft, &notices)),
+            members: members(&view, own.as_deref(), nodes.as_ref(), group.as_ref()),
+            raft: group.map(Group::report),
             warnings,
             lacks: self.description.lacks.clone(),
         }
     }
 
+    /// Who votes and who leads, as far as this node knows.
+    pub(super) fn group(&self, seen: Option<&Seen>) -> Option<Group> {
+        let raft = self.store.as_ref().map(|store| Arc::clone(&store.status().borrow()));
+        Group::of(raft.as_deref(), &self.notices.borrow(), seen)
+    }
+
     fn this_node(&self, admitted: bool) -> ThisNode {
-        let state = match (self.leave.is_cancelled(), admitted) {
-            (true, _) => "stopping",
-            (false, true) => "active",
-            (false, false) => "waiting",
+        let state = if self.leave.is_cancelled() {
+            "stopping"
+        } else if *self.removed.borrow() {
+            "removed"
+        } else if admitted {
+            "active"
+        } else {
+            "waiting"
         };
         ThisNode {
             id: self.me.to_string(),
@@ -76,22 +94,36 @@ impl Front {
     }
 }
 
+/// What is known of each admitted node: from our own state, or from the leader.
+fn nodes(own: Option<&State>, seen: Option<&Seen>) -> Option<BTreeMap<NodeId, NodeOverview>> {
+    let of_state = own.map(|state| {
+        let nodes = state.nodes().map(|node| NodeOverview {
+            id: node.id,
+            eligible: node.grant == Grant::Eligible,
+            down: node.status.state == NodeState::Down,
+            availability: node.spec.availability,
+            why: String::new(),
+        });
+        nodes.collect::<Vec<_>>()
+    });
+    let nodes = of_state.or_else(|| seen.map(|seen| seen.overview.nodes.clone()))?;
+    Some(nodes.into_iter().map(|node| (node.id, node)).collect())
+}
+
 fn cluster(
     id: model::ClusterId,
     view: &View,
-    state: Option<&State>,
-    raft: Option<&RaftStatus>,
+    nodes: Option<&BTreeMap<NodeId, NodeOverview>>,
+    n_managers: usize,
 ) -> ClusterStatus {
-    // A node without the state counts whom it hears.
-    let (n_nodes, n_eligible) = match state.filter(|state| state.cluster().is_some()) {
-        Some(state) => {
-            let up = |node: &&Arc<model::Node>| node.status.state != NodeState::Down;
-            let eligible = state.nodes().filter(up).filter(|node| node.grant == Grant::Eligible);
-            (state.nodes().count(), eligible.count())
+    // Before a leader was heard we count whom we hear.
+    let (n_nodes, n_eligible) = match nodes {
+        Some(nodes) => {
+            let up = nodes.values().filter(|node| node.eligible && !node.down);
+            (nodes.len(), up.count())
         }
         None => (view.members.len(), view.alive().filter(|member| member.eligible).count()),
     };
-    let n_managers = raft.map_or(0, |raft| raft.voters.len());
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     ClusterStatus {
         id: id.to_string(),
@@ -123,36 +155,47 @@ fn membership_warnings(view: &View) -> Vec<String> {
 
 fn members(
     view: &View,
-    state: Option<&State>,
-    raft: Option<&RaftStatus>,
-    notices: &Notices,
+    own: Option<&State>,
+    nodes: Option<&BTreeMap<NodeId, NodeOverview>>,
+    group: Option<&Group>,
 ) -> Vec<Shown> {
     let mut shown: BTreeMap<NodeId, Shown> =
         view.members.values().map(|member| (member.id, heard(member, view.me))).collect();
-    for node in state.iter().flat_map(|state| state.nodes()) {
-        let entry = shown.entry(node.id).or_insert_with(|| Shown {
-            id: node.id.to_string(),
-            hostname: node.description.hostname.clone(),
-            address: node.description.address.clone(),
-            liveness: "unseen".to_owned(),
-            ..Shown::default()
-        });
-        if node.status.state == NodeState::Down {
-            entry.liveness = "down".to_owned();
+    for node in nodes.iter().flat_map(|nodes| nodes.values()) {
+        let entry = shown.entry(node.id).or_insert_with(|| unheard(node.id, own));
+        if node.down {
+            "down".clone_into(&mut entry.liveness);
         }
-        node.description.version.clone_into(&mut entry.version);
-        availability(node.spec.availability).clone_into(&mut entry.availability);
+        if let Some(node) = own.and_then(|state| state.node(node.id)) {
+            node.description.version.clone_into(&mut entry.version);
+        }
+        availability(node.availability).clone_into(&mut entry.availability);
     }
     for (id, entry) in &mut shown {
-        let grant = state.and_then(|state| state.node(*id)).map(|node| node.grant);
-        let eligible =
-            view.members.get(id).map_or_else(|| grant == Some(Grant::Eligible), |m| m.eligible);
-        role(*id, eligible, raft).clone_into(&mut entry.role);
-        if let Some(why) = notices.why.get(id) {
+        let eligible = view.members.get(id).map_or_else(
+            || nodes.and_then(|nodes| nodes.get(id)).is_some_and(|node| node.eligible),
+            |member| member.eligible,
+        );
+        let role = group.filter(|_| eligible).and_then(|group| group.role_of(*id));
+        role.unwrap_or(if eligible { "eligible" } else { "worker" }).clone_into(&mut entry.role);
+        if let Some(why) = group.and_then(|group| group.why.get(id)) {
             entry.why.clone_from(why);
         }
     }
     shown.into_values().collect()
+}
+
+/// An admitted node that gossip does not know.
+fn unheard(id: NodeId, own: Option<&State>) -> Shown {
+    let described = own.and_then(|state| state.node(id)).map(|node| &node.description);
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    Shown {
+        id: id.to_string(),
+        hostname: text(described.map(|node| &node.hostname)),
+        address: text(described.map(|node| &node.address)),
+        liveness: "unseen".to_owned(),
+        ..Shown::default()
+    }
 }
 
 fn heard(member: &Member, me: NodeId) -> Shown {
@@ -179,46 +222,5 @@ const fn availability(availability: Availability) -> &'static str {
         Availability::Active => "active",
         Availability::Pause => "pause",
         Availability::Drain => "drain",
-    }
-}
-
-fn role(id: NodeId, eligible: bool, raft: Option<&RaftStatus>) -> &'static str {
-    let Some(raft) = raft.filter(|_| eligible) else {
-        return if eligible { "eligible" } else { "worker" };
-    };
-    if raft.leader.is_some_and(|(_, leader)| leader == id) {
-        "leader"
-    } else if raft.voters.values().any(|voter| *voter == id) {
-        "manager"
-    } else if raft.learners.values().any(|learner| *learner == id) {
-        "standby"
-    } else {
-        "eligible"
-    }
-}
-
-fn report(raft: &RaftStatus, notices: &Notices) -> RaftReport {
-    let role = match raft.role {
-        RaftRole::Outside => "outside",
-        RaftRole::Learner => "learner",
-        RaftRole::Follower => "follower",
-        RaftRole::Candidate => "candidate",
-        RaftRole::Leader => "leader",
-    };
-    let named = |ids: &BTreeMap<u64, NodeId>| {
-        ids.iter().map(|(raft_id, id)| (*raft_id, id.to_string())).collect()
-    };
-    RaftReport {
-        role: role.to_owned(),
-        term: raft.term,
-        leader: raft.leader.map(|(_, id)| id.to_string()),
-        voters: named(&raft.voters),
-        learners: named(&raft.learners),
-        last_log: raft.last_log,
-        applied: raft.applied,
-        quorum_age_millis: raft
-            .quorum_ack_age()
-            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-        autopilot: notices.autopilot.clone(),
     }
 }

@@ -3,6 +3,7 @@
 //! Each command checks everything before it writes anything, so that a refusal changes nothing
 //! but the index. A plan, whose steps build on each other, works on a clone that is dropped.
 
+mod file;
 mod node;
 mod object;
 mod plan;
@@ -100,13 +101,19 @@ impl State {
             Command::CreateNetwork { id, spec } => self.create_network(at, *id, spec),
             Command::RemoveNetwork(id) => self.remove_network(at, *id),
             Command::CreateSecret { id, name, labels, sealed } => {
-                self.create_secret(at, *id, object::File { name, labels, sealed })
+                self.create_secret(at, *id, file::File { name, labels, sealed })
             }
             Command::RemoveSecret(id) => self.remove_secret(at, *id),
             Command::CreateConfig { id, name, labels, sealed } => {
-                self.create_config(at, *id, object::File { name, labels, sealed })
+                self.create_config(at, *id, file::File { name, labels, sealed })
             }
             Command::RemoveConfig(id) => self.remove_config(at, *id),
+            Command::UpdateSecret { id, version, labels } => {
+                self.update_secret(at, *id, *version, labels)
+            }
+            Command::UpdateConfig { id, version, labels } => {
+                self.update_config(at, *id, *version, labels)
+            }
         }
     }
 }

@@ -149,6 +149,24 @@ pub enum Command {
     },
     /// Removes a config that no service uses.
     RemoveConfig(ConfigId),
+    /// Writes the labels of a secret: all of it that may change.
+    UpdateSecret {
+        /// Which.
+        id: SecretId,
+        /// Version that the user saw.
+        version: Index,
+        /// All its labels.
+        labels: std::collections::BTreeMap<String, String>,
+    },
+    /// Writes the labels of a config: all of it that may change.
+    UpdateConfig {
+        /// Which.
+        id: ConfigId,
+        /// Version that the user saw.
+        version: Index,
+        /// All its labels.
+        labels: std::collections::BTreeMap<String, String>,
+    },
 }
 
 /// What a service is updated to.

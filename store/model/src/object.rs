@@ -6,6 +6,7 @@ use std::fmt;
 use crypto::NodeId;
 use serde::{Deserialize, Serialize};
 
+use crate::command::Refused;
 use crate::id::{ClusterId, ConfigId, Index, NetworkId, SecretId, TokenId, UnixNanos};
 
 /// The one object that every cluster has.
@@ -189,6 +190,26 @@ pub struct Secret {
     pub updated_at: UnixNanos,
 }
 
+impl Secret {
+    /// Docker's limit: data is shorter.
+    pub const DATA_BYTES_LIMIT: usize = 512_000;
+
+    /// What its data is sealed for.
+    #[must_use]
+    pub fn seal_context(id: SecretId) -> Vec<u8> {
+        [b"secret ".as_slice(), id.as_bytes()].concat()
+    }
+
+    /// Whether data may be so long.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Invalid`] in Docker's words.
+    pub fn check_length(length: usize) -> Result<(), Refused> {
+        check_length("secret", length, Self::DATA_BYTES_LIMIT)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secret")
@@ -217,6 +238,33 @@ pub struct Config {
     pub created_at: UnixNanos,
     /// When it was last written.
     pub updated_at: UnixNanos,
+}
+
+impl Config {
+    /// Docker's limit: data is shorter.
+    pub const DATA_BYTES_LIMIT: usize = 1_024_000;
+
+    /// What its data is sealed for.
+    #[must_use]
+    pub fn seal_context(id: ConfigId) -> Vec<u8> {
+        [b"config ".as_slice(), id.as_bytes()].concat()
+    }
+
+    /// Whether data may be so long.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Invalid`] in Docker's words.
+    pub fn check_length(length: usize) -> Result<(), Refused> {
+        check_length("config", length, Self::DATA_BYTES_LIMIT)
+    }
+}
+
+fn check_length(kind: &str, length: usize, limit: usize) -> Result<(), Refused> {
+    if 0 < length && length < limit {
+        return Ok(());
+    }
+    Err(Refused::Invalid(format!("{kind} data must be larger than 0 and less than {limit} bytes")))
 }
 
 impl fmt::Debug for Config {

@@ -138,6 +138,9 @@ fn validate_container(container: &ContainerSpec) -> Result<(), Refused> {
         return Err(spec_error("ContainerSpec: oom score adjustment must be from -1000 to 1000"));
     }
     container.health_check.as_ref().map_or(Ok(()), validate_health_check)?;
+    if container.secrets.iter().any(|secret| secret.file.is_none()) {
+        return Err(spec_error("malformed secret reference, no target provided"));
+    }
     let secrets = container.secrets.iter().map(|s| (s.name.as_str(), s.file.as_ref()));
     validate_targets("secret", secrets)?;
     let configs = container.configs.iter().map(|c| (c.name.as_str(), c.file.as_ref()));
@@ -177,7 +180,9 @@ fn validate_targets<'a>(
     for (name, file) in references {
         let Some(file) = file else { continue };
         if file.name.is_empty() {
-            return Err(spec_error(format!("malformed file {kind} reference, no target provided")));
+            return Err(spec_error(format!(
+                "malformed file {kind} reference, invalid target file name provided"
+            )));
         }
         if let Some((other, _)) = seen.iter().find(|(_, target)| *target == file.name) {
             let (other, name, target) = (quoted(other), quoted(name), quoted(&file.name));

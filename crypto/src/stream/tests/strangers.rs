@@ -4,9 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::credentials::Credentials;
+use crate::identity::NodeKeys;
 use crate::replay::{FirstMessages, SharedFirstMessages};
 use crate::stream::testing::{TestCluster, pair_over};
-use crate::stream::{HANDSHAKE_DEADLINE, StreamError, accept, dial};
+use crate::stream::{HANDSHAKE_DEADLINE, Met, StreamError, accept, dial, meet};
 
 /// Everything one side wrote, as somebody on the way sees it.
 async fn first_message(cluster: &TestCluster) -> Vec<u8> {
@@ -121,4 +122,41 @@ async fn a_full_memory_asks_for_a_cookie_and_gets_it() {
         assert_eq!((near.peer().id, far.peer().id), (a.node(), b.node()));
         assert_eq!((near.peer_hello(), far.peer_hello()), (&b"far"[..], &b"near"[..]));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_at_a_worker_is_for_nodes_with_the_key() {
+    let cluster = TestCluster::new().unwrap();
+    let (worker, holder) = (cluster.worker().unwrap(), cluster.eligible().unwrap());
+    let memory = SharedFirstMessages::new(FirstMessages::new().unwrap());
+    let token = cluster.token();
+    let candidate =
+        Credentials::candidate(std::sync::Arc::new(NodeKeys::generate().unwrap()), &token);
+
+    let (near, far) = duplex(64 << 10);
+    let gate = token.gate_key();
+    let knocking = dial(near, &candidate, &gate, b"", HANDSHAKE_DEADLINE);
+    let relayed = async {
+        let met = meet(far, &worker, &memory, b"", HANDSHAKE_DEADLINE).await.unwrap();
+        let Met::ForKeyHolders { io: mut from, read } = met else { panic!("a worker let it in") };
+        let (mut to, door) = duplex(64 << 10);
+        let carrying = async {
+            to.write_all(&read).await.unwrap();
+            tokio::io::copy_bidirectional(&mut from, &mut to).await
+        };
+        let accepting = accept(door, &holder, &memory, b"", HANDSHAKE_DEADLINE);
+        tokio::select! {
+            accepted = accepting => accepted.unwrap(),
+            ended = carrying => panic!("the relay ended: {ended:?}"),
+        }
+    };
+    let (knocked, accepted) = tokio::join!(knocking, relayed);
+    // The worker appears nowhere: both ends have seen each other's keys.
+    assert_eq!(knocked.unwrap().peer().id, holder.node());
+    assert_eq!(accepted.peer().id, candidate.node());
+
+    // Without the relay a worker is as silent as to any stranger.
+    let bytes = [&[2, 128][..], &[1, 1, 1, 1], &[0; 636]].concat();
+    let (got, accepted) = against(&worker, &memory, &bytes).await;
+    assert!(got.is_empty() && accepted.unwrap_err().is_stranger());
 }

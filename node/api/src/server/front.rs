@@ -245,6 +245,7 @@ fn is_about_cluster(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     matches!(path, "swarm" | "swarm/update" | "swarm/unlockkey")
         || matches!(path.split('/').next(), Some("nodes" | "services" | "tasks"))
+        || path.starts_with("skep/tokens/")
 }
 
 /// The client's request id, or a new one.

@@ -1,7 +1,7 @@
-//! `/_ping`, `/version`, `/info`, `/skep/status` and leaving: what concerns this node.
+//! `/_ping`, `/version`, `/info`, `/skep/…`: this node, and what Docker has no path for.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -43,5 +43,14 @@ pub(super) async fn leave(
 ) -> Answer {
     let request: LeaveRequest = body::json(&headers, body).await?;
     node.leave(&caller, request.force).await?;
+    empty()
+}
+
+pub(super) async fn revoke_token(
+    State(node): State<Node>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer {
+    node.revoke_token(&caller, &id).await?;
     empty()
 }

@@ -145,6 +145,11 @@ impl Cluster for Fake {
         Err(Problem::conflict("swarm is not locked"))
     }
 
+    async fn revoke_token(&self, _: &Caller, id: &str) -> Result<(), Problem> {
+        self.note(format!("revoke {id}"));
+        Ok(())
+    }
+
     async fn nodes(
         &self,
         _: &Caller,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a node knows, from its own memory: it answers without a leader too.
+/// What a node knows, by itself and from the leader: it answers without one too.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct StatusReport {
@@ -17,7 +17,7 @@ pub struct StatusReport {
     pub waiting: Vec<String>,
     /// Everybody this node knows, itself included, by id.
     pub members: Vec<Member>,
-    /// The managers' agreement as this node sees it; `None` on a node that does not see it.
+    /// The managers' agreement; `None` as long as this node has heard nothing of it.
     pub raft: Option<RaftReport>,
     /// What somebody should look at, one line each.
     pub warnings: Vec<String>,
@@ -40,7 +40,7 @@ pub struct ThisNode {
     pub version: String,
     /// `embedded 0.1.0`, `docker 28.2.2`, …
     pub runtime: String,
-    /// `waiting`, `joining`, `active`, `stopping`.
+    /// `waiting`, `active`, `removed`, `stopping`.
     pub state: String,
     /// Whether it holds the cluster key.
     pub eligible: bool,
@@ -112,8 +112,10 @@ pub struct RaftReport {
     pub last_log: u64,
     /// Index of the last entry that was applied.
     pub applied: u64,
-    /// Milliseconds since a majority last answered; only the leader knows.
+    /// Milliseconds since a majority last answered the leader.
     pub quorum_age_millis: Option<u64>,
+    /// Seconds since a leader said so, if none can be asked now.
+    pub stale_seconds: Option<u64>,
     /// What autopilot is doing or why it holds still, one line each.
     pub autopilot: Vec<String>,
 }

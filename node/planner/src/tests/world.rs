@@ -393,7 +393,7 @@ fn admission(key: &[u8; 32], description: NodeDescription, grant: Grant) -> Admi
         x25519: *key,
         grant,
         token: None,
-        availability: model::Availability::Active,
+        availability: Availability::Active,
         incarnation: 1,
         description,
     }

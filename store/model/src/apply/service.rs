@@ -11,6 +11,9 @@ use crate::validate::quoted;
 
 use super::{At, not_found, taken};
 
+/// Missing files that an error names: enough to find the others.
+const MISSING_SHOWN_MAX: usize = 10;
+
 impl State {
     pub(super) fn create_service(
         &mut self,
@@ -107,19 +110,14 @@ impl State {
                 return Err(not_found("network", quoted(&attachment.target)));
             }
         }
-        for secret in &spec.task.container.secrets {
-            if !self.secrets.contains_key(&secret.id) {
-                let name = quoted(&secret.name);
-                return Err(Refused::Invalid(format!("secret not found: {name}")));
-            }
-        }
-        for config in &spec.task.container.configs {
-            if !self.configs.contains_key(&config.id) {
-                let name = quoted(&config.name);
-                return Err(Refused::Invalid(format!("config not found: {name}")));
-            }
-        }
-        Ok(())
+        let secrets = spec.task.container.secrets.iter().filter(|reference| {
+            self.secrets.get(&reference.id).is_none_or(|secret| secret.name != reference.name)
+        });
+        none_missing("secret", secrets.map(|reference| reference.name.as_str()))?;
+        let configs = spec.task.container.configs.iter().filter(|reference| {
+            self.configs.get(&reference.id).is_none_or(|config| config.name != reference.name)
+        });
+        none_missing("config", configs.map(|reference| reference.name.as_str()))
     }
 
     /// Whether other services leave these ports free. Two services may publish one port in host
@@ -142,6 +140,16 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+/// Docker's words for files that are not there, or have another name than the spec says.
+fn none_missing<'a>(kind: &str, missing: impl Iterator<Item = &'a str>) -> Result<(), Refused> {
+    let names: Vec<String> = missing.take(MISSING_SHOWN_MAX).map(quoted).collect();
+    match names.len() {
+        0 => Ok(()),
+        1 => Err(Refused::Invalid(format!("{kind} not found: {}", names.join(", ")))),
+        _ => Err(Refused::Invalid(format!("{kind}s not found: {}", names.join(", ")))),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What each command does and how it is refused.
 
-use model::service::{PublishMode, SecretReference, UpdateState};
+use std::collections::BTreeMap;
+
+use model::service::{PublishMode, UpdateState};
 use model::{
     Applied, Changed, Command, Decision, DesiredRole, Grant, Index, NodeState, Refused, RequestId,
-    SecretId, ServiceId, ServiceMode, ServiceSpec, State, TaskId, TaskState, TokenId, UpdateTo,
+    ServiceId, ServiceMode, ServiceSpec, State, TaskId, TaskState, TokenId, UpdateTo,
 };
 
 use crate::fixtures::*;
@@ -333,37 +335,6 @@ fn a_repeated_request_has_effect_once() {
 }
 
 #[test]
-fn what_is_in_use_stays() {
-    let mut world = World::founded();
-    let id = SecretId::from_bytes([1; 16]);
-    let secret = |seed: u8, name: &str| Command::CreateSecret {
-        id: SecretId::from_bytes([seed; 16]),
-        name: name.to_owned(),
-        labels: std::collections::BTreeMap::new(),
-        sealed: vec![1],
-    };
-    world.ok(secret(1, "s1"));
-    assert_eq!(refusal(world.apply(secret(2, "s1"))), "secret s1 already exists");
-    assert!(refusal(world.apply(secret(2, "s 1"))).starts_with("invalid name, only 64"));
-    let mut user = spec("big");
-    let reference = SecretReference { id, name: "s1".to_owned(), file: None };
-    user.task.container.secrets.push(reference);
-    world.ok(Command::CreateService { id: service_id(1), spec: user.clone() });
-    let text = "secret 's1' is in use by the following service: big";
-    assert_eq!(refusal(world.apply(Command::RemoveSecret(id))), text);
-    let name = spec("big2").name;
-    let second = ServiceSpec { name, ..user.clone() };
-    world.ok(Command::CreateService { id: service_id(2), spec: second });
-    let text = "secret 's1' is in use by the following services: big, big2";
-    assert_eq!(refusal(world.apply(Command::RemoveSecret(id))), text);
-    world.ok(Command::RemoveService { id: service_id(1) });
-    world.ok(Command::RemoveService { id: service_id(2) });
-    world.ok(Command::RemoveSecret(id));
-    let create = Command::CreateService { id: service_id(3), spec: user };
-    assert_eq!(refusal(world.apply(create)), "secret not found: s1");
-}
-
-#[test]
 fn networks_are_named_once_and_one_is_the_ingress() {
     let mut world = World::founded();
     let id = |seed| model::NetworkId::from_bytes([seed; 16]);
@@ -383,7 +354,7 @@ fn networks_are_named_once_and_one_is_the_ingress() {
         network: id(1),
         target: "ov1".to_owned(),
         aliases: Vec::new(),
-        driver_opts: std::collections::BTreeMap::new(),
+        driver_opts: BTreeMap::new(),
     });
     world.ok(Command::CreateService { id: service_id(1), spec: user });
     let text = format!("network {} is in use by service {}", id(1), service_id(1));

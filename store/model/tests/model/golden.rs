@@ -61,6 +61,12 @@ fn world() -> World {
     world.plan(vec![create(waiting), reason, desire]).unwrap();
     world.ok(Command::CreateService { id: service_id(2), spec: crate::fixtures::spec("gone") });
     world.ok(Command::RemoveService { id: service_id(2) });
+    let id = SecretId::from_bytes([1; 16]);
+    let version = world.state.secret(id).unwrap().spec_version;
+    world.ok(Command::UpdateSecret { id, version, labels: labels() });
+    let id = ConfigId::from_bytes([1; 16]);
+    let version = world.state.config(id).unwrap().spec_version;
+    world.ok(Command::UpdateConfig { id, version, labels: labels() });
     world
 }
 

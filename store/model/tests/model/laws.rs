@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use model::service::PublishMode;
+use model::service::{ConfigReference, FileTarget, PublishMode, SecretReference};
 use model::{
-    Command, Decision, Entry, Index, NodeState, RequestId, SecretId, ServiceMode, ServiceSpec,
-    State, StateBuilder, TaskId, TaskState, TokenId, UnixNanos, UpdateTo,
+    Command, ConfigId, Decision, Entry, Index, NodeState, RequestId, SecretId, ServiceMode,
+    ServiceSpec, State, StateBuilder, TaskId, TaskState, TokenId, UnixNanos, UpdateTo,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ struct Wish {
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-    let wish = (0..18_u8, 0..6_u8, 0..14_u8, proptest::bool::weighted(0.9), 0..20_u8).prop_map(
+    let wish = (0..24_u8, 0..6_u8, 0..14_u8, proptest::bool::weighted(0.9), 0..20_u8).prop_map(
         |(what, a, b, fresh, request)| {
             let request = (request < 4).then_some(request);
             Wish { what, a, b, fresh, request }
@@ -141,8 +141,69 @@ fn command(world: &World, wish: &Wish) -> Command {
             labels: BTreeMap::new(),
             sealed: vec![wish.b],
         },
-        _ => Command::RemoveSecret(SecretId::from_bytes([wish.a; 16])),
+        17 => Command::RemoveSecret(SecretId::from_bytes([wish.a; 16])),
+        _ => file_command(world, wish),
     }
+}
+
+/// Few secrets and configs under few names, and services that use some of them.
+fn file_command(world: &World, wish: &Wish) -> Command {
+    let stale = |index: Index| if wish.fresh { index } else { Index(index.0 + 1) };
+    let (secret, config) = (SecretId::from_bytes([wish.a; 16]), ConfigId::from_bytes([wish.a; 16]));
+    let labels = BTreeMap::from([("a".to_owned(), wish.b.to_string())]);
+    match wish.what {
+        18 => Command::CreateConfig {
+            id: config,
+            name: format!("c{}", wish.b % 3),
+            labels,
+            sealed: vec![wish.b; usize::from(wish.b)],
+        },
+        19 => Command::RemoveConfig(config),
+        20 => {
+            let version = world.state.secret(secret).map_or(Index(0), |secret| secret.spec_version);
+            Command::UpdateSecret { id: secret, version: stale(version), labels }
+        }
+        21 => {
+            let version = world.state.config(config).map_or(Index(0), |config| config.spec_version);
+            Command::UpdateConfig { id: config, version: stale(version), labels }
+        }
+        _ => {
+            let file =
+                |name: &str| Some(FileTarget { name: name.to_owned(), ..FileTarget::default() });
+            let mut spec = spec(["a", "b", "A"][usize::from(wish.b) % 3]);
+            let secret_name = world.state.secret(secret).map_or("none", |secret| &secret.name);
+            let config_name = world.state.config(config).map_or("none", |config| &config.name);
+            spec.task.container.secrets = vec![SecretReference {
+                id: secret,
+                name: secret_name.to_owned(),
+                file: file(secret_name),
+            }];
+            if wish.b.is_multiple_of(2) {
+                spec.task.container.configs = vec![ConfigReference {
+                    id: config,
+                    name: config_name.to_owned(),
+                    file: file(config_name),
+                }];
+            }
+            Command::CreateService { id: service_id(wish.a % 3), spec }
+        }
+    }
+}
+
+/// What a service names is there.
+fn check_files(state: &State) -> Result<(), TestCaseError> {
+    for service in state.services() {
+        let container = &service.spec.task.container;
+        for reference in &container.secrets {
+            let secret = state.secret(reference.id);
+            prop_assert!(secret.is_some_and(|secret| secret.name == reference.name));
+        }
+        for reference in &container.configs {
+            let config = state.config(reference.id);
+            prop_assert!(config.is_some_and(|config| config.name == reference.name));
+        }
+    }
+    Ok(())
 }
 
 /// States only go forward, nodes never change, ends are ends.
@@ -187,6 +248,7 @@ proptest! {
             prop_assert_eq!(&replica.apply(world.state.index(), entry), &result);
             prop_assert_eq!(world.state.audit(), Ok(()));
             check_tasks(&before, &world.state)?;
+            check_files(&world.state)?;
             prop_assert!(before.revision() <= world.state.revision());
             let changes = world.state.take_changes();
             if result.is_err() || answered {

@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod files;
 mod fixtures;
 mod golden;
 mod laws;

@@ -101,6 +101,19 @@ fn bad_specs_are_refused_in_dockers_words() {
         ),
         (
             with(|spec| {
+                spec.task.container.secrets = vec![SecretReference { file: None, ..secret("a") }];
+            }),
+            "malformed secret reference, no target provided",
+        ),
+        (
+            with(|spec| {
+                let file = Some(FileTarget::default());
+                spec.task.container.secrets = vec![SecretReference { file, ..secret("a") }];
+            }),
+            "malformed file secret reference, invalid target file name provided",
+        ),
+        (
+            with(|spec| {
                 spec.mode = ServiceMode::GlobalJob;
                 spec.update = Some(UpdateConfig::DEFAULT);
             }),
