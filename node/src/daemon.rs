@@ -18,7 +18,7 @@ use api::cluster::{Cluster, Problem, SwarmState};
 use api::server::{Limits, Server};
 use crypto::SharedFirstMessages;
 use futures::future::join_all;
-use model::{ClusterId, ClusterSpec, Command};
+use model::{ClusterId, ClusterSpec, Command, NodeState};
 use runtime::Runtime;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -46,6 +46,9 @@ const EVICT_MAX: Duration = Duration::from_secs(15);
 
 /// The first spec of a cluster of one: its only manager leads within an election.
 const FIRST_SPEC_MAX: Duration = Duration::from_secs(10);
+
+/// A founder's own verdict about itself; without it the answer is as good.
+const READY_MAX: Duration = Duration::from_secs(3);
 
 /// What every life is built on. Cheap to clone.
 #[derive(Clone)]
@@ -311,7 +314,14 @@ async fn settle(front: &Front, spec: Option<ClusterSpec>) -> Result<(), Problem>
     let version = state.cluster().ok_or_else(Problem::no_cluster)?.spec_version;
     let command = Command::UpdateCluster { version, spec };
     let written = store.propose(command, None, FIRST_SPEC_MAX).await;
-    written.map(|_| ()).map_err(|error| Problem::unavailable(chain(&error)))
+    written.map_err(|error| Problem::unavailable(chain(&error)))?;
+    // Who looks at `node ls` next should see what will be true in a moment.
+    let mut states = store.state();
+    let ready = states.wait_for(|state| {
+        state.node(front.me).is_some_and(|node| node.status.state == NodeState::Ready)
+    });
+    let _ = timeout(READY_MAX, ready).await;
+    Ok(())
 }
 
 /// Removes the containers of a cluster that this node left, as Docker does: at once.

@@ -25,8 +25,8 @@ use crate::live_net::{Network, address};
 pub const CONTROL_PORT: u16 = 7964;
 /// Seeds are the first hosts.
 const N_SEEDS: usize = 3;
-/// A daemon answers, or says that it cannot, long before this.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// A daemon answers, or says that it cannot, before this: the longest patience is that of a join.
+const ANSWER_MAX: Duration = Duration::from_secs(25);
 /// A daemon that was told to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// Between two looks.
@@ -78,6 +78,8 @@ pub struct Way {
     pub token: Option<PathBuf>,
     /// Hosts; none founds a cluster of one.
     pub seeds: Vec<usize>,
+    /// Without key, token and seeds: outside any cluster, until the API says which.
+    pub outside: bool,
     /// `embedded` or `fake`.
     pub runtime: &'static str,
 }
@@ -86,13 +88,19 @@ impl Way {
     /// With the cluster key, and as the seeded labs do it.
     #[must_use]
     pub fn key() -> Self {
-        Self { token: None, seeds: (1..=N_SEEDS).collect(), runtime: "fake" }
+        Self { token: None, seeds: (1..=N_SEEDS).collect(), outside: false, runtime: "fake" }
     }
 
     /// With a token, and one seed.
     #[must_use]
     pub fn token(token: &Path, seed: usize) -> Self {
-        Self { token: Some(token.to_owned()), seeds: vec![seed], runtime: "fake" }
+        Self { token: Some(token.to_owned()), seeds: vec![seed], outside: false, runtime: "fake" }
+    }
+
+    /// Outside any cluster, as a Docker Engine begins.
+    #[must_use]
+    pub fn outside() -> Self {
+        Self { token: None, seeds: Vec::new(), outside: true, runtime: "fake" }
     }
 }
 
@@ -199,7 +207,9 @@ impl Lab {
     /// last.
     pub fn start(&mut self, n: usize) {
         let way = self.ways.get(&n).cloned().unwrap_or_else(|| match self.kind {
-            Kind::Alone => Way { token: None, seeds: Vec::new(), runtime: "embedded" },
+            Kind::Alone => {
+                Way { token: None, seeds: Vec::new(), outside: false, runtime: "embedded" }
+            }
             Kind::Seeded => Way::key(),
         });
         self.start_as(n, &way);
@@ -212,10 +222,15 @@ impl Lab {
         let mut command = self.network.command(n, &self.binary);
         command.arg("up").args(["--runtime", way.runtime]);
         match &way.token {
-            Some(token) => command.arg("--token-file").arg(token),
-            None => command.arg("--key-file").arg(self.key_file()),
-        };
-        if way.seeds.is_empty() {
+            Some(token) => {
+                command.arg("--token-file").arg(token);
+            }
+            None if way.outside => {}
+            None => {
+                command.arg("--key-file").arg(self.key_file());
+            }
+        }
+        if way.seeds.is_empty() && !way.outside {
             command.arg("--found");
         }
         for seed in &way.seeds {

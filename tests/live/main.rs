@@ -11,6 +11,7 @@ mod network;
 mod processes;
 mod removal;
 mod stranger;
+mod swarm;
 
 use std::time::Duration;
 
