@@ -3,6 +3,7 @@
 pub(crate) mod group;
 mod images;
 mod info;
+pub(crate) mod logins;
 pub(crate) mod logs;
 mod services;
 pub(crate) mod status;
@@ -24,7 +25,7 @@ use api::wire::system::{Info, Version};
 use api::wire::task::Task;
 use api::wire::{Created, Updated};
 use async_trait::async_trait;
-use crypto::NodeId;
+use crypto::{Credentials, NodeId};
 use membership::{Liveness, Membership, View};
 use model::node::NodeDescription;
 use model::{Applied, Command, DesiredRole, Grant, Refused, RequestId, State};
@@ -58,6 +59,8 @@ pub(crate) struct Front {
     pub(crate) started: Instant,
     pub(crate) description: NodeDescription,
     pub(crate) store: Option<Store>,
+    /// With the key that seals what is stored.
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
     pub(crate) leadership: Leadership,
     pub(crate) peers: Peers,
     pub(crate) overviews: Overviews,

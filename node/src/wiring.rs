@@ -373,6 +373,7 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         started: Instant::now(),
         description: base.description.clone(),
         store: parts.store.clone(),
+        credentials: base.channels.credentials.subscribe(),
         leadership: parts.leadership.clone(),
         peers: parts.peers.clone(),
         overviews: parts.overviews.clone(),
@@ -409,6 +410,7 @@ fn listen(
         Some(store) => {
             let dispatcher = Dispatcher {
                 store: store.clone(),
+                credentials: channels.credentials.subscribe(),
                 leadership: parts.leadership.clone(),
                 served: parts.served.clone(),
             };
