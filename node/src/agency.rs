@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use agent::{Agent, Assignment, AssignmentSet, Reports};
 use crypto::NodeId;
-use model::ClusterId;
-use runtime::Runtime;
+use model::{ClusterId, TaskState};
+use runtime::{RegistryAuth, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::Assignments;
+use crate::front::logins::{login_of, own_login};
+use crate::messages::{AssignedTask, Assignments};
 
 /// What the agent is made of.
 pub(crate) struct Agency {
@@ -74,12 +75,24 @@ fn in_agents_words(assignments: &Assignments) -> AssignmentSet {
             let assignment = Assignment {
                 task: assigned.task.clone(),
                 service_name: assigned.service_name.clone(),
-                registry_auth: None,
+                registry_auth: registry_auth(assigned),
             };
             (assigned.task.id, assignment)
         })
         .collect();
     AssignmentSet { heard: true, tasks }
+}
+
+/// What came with the service, or else what this node's own configuration says; only as long as
+/// the image may have to be pulled.
+fn registry_auth(assigned: &AssignedTask) -> Option<RegistryAuth> {
+    if TaskState::Starting <= assigned.task.status.state {
+        return None;
+    }
+    let sent = assigned.registry_login.as_ref();
+    let sent = sent.and_then(|login| std::str::from_utf8(login.as_bytes()).ok());
+    let sent = sent.and_then(|header| login_of(header).ok().flatten());
+    sent.or_else(|| own_login(&assigned.task.spec.container.image))
 }
 
 async fn copy(from: &mut watch::Receiver<Reports>, to: &watch::Sender<Reports>) {

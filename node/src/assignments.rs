@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crypto::NodeId;
+use crypto::{Authority, NodeId};
 use model::service::{PortConfig, PublishMode};
-use model::{State, Task, TaskState};
+use model::{Service, State, Task, TaskState};
 
 use crate::messages::{AssignedTask, Assignments, IngressEntry};
 
@@ -14,6 +14,7 @@ pub(crate) fn assignments_of(state: &State, node: NodeId) -> Assignments {
     let tasks = tasks.map(|task| AssignedTask {
         task: Task::clone(task),
         service_name: service_name(state, task),
+        registry_login: None,
     });
     let cluster = state.cluster();
     Assignments {
@@ -24,6 +25,23 @@ pub(crate) fn assignments_of(state: &State, node: NodeId) -> Assignments {
             .map(|cluster| cluster.removed_nodes.keys().copied().collect())
             .unwrap_or_default(),
     }
+}
+
+/// Adds how to log in at registries, for tasks whose image may still have to be pulled.
+pub(crate) fn with_logins(
+    mut assignments: Assignments,
+    state: &State,
+    authority: &Authority,
+) -> Assignments {
+    let pulls = |task: &Task| task.status.state < TaskState::Starting;
+    for assigned in assignments.tasks.iter_mut().filter(|assigned| pulls(&assigned.task)) {
+        let service = assigned.task.service;
+        let Some(sealed) = state.login(service) else { continue };
+        // Without it the pull fails and says so.
+        let login = authority.unseal(&Service::login_seal_context(service), sealed);
+        assigned.registry_login = login.ok();
+    }
+    assignments
 }
 
 /// A task that has ended is kept on its node, logs and all, until it is forgotten.

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crypto::stream::{Code, Context, Sending, Status};
-use crypto::{NodeId, Role};
+use crypto::{Credentials, NodeId, Role};
 use model::{Admission, Applied, Command, State, TokenId};
 use store::{ProposeError, Store};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::admission::grant_of;
-use crate::assignments::assignments_of;
+use crate::assignments::{assignments_of, with_logins};
 use crate::leadership::Leadership;
 use crate::messages::{
     AdmitAnswer, AdmitRequest, Assignments, AssignmentsRequest, ReportAnswer, ReportRequest,
@@ -70,6 +71,8 @@ impl Drop for ServedGuard {
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatcher {
     pub(crate) store: Store,
+    /// With the key that opens what is sealed.
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
     pub(crate) leadership: Leadership,
     pub(crate) served: Served,
 }
@@ -98,7 +101,10 @@ impl Dispatcher {
             self.leads()?;
             let state = Arc::clone(&states.borrow_and_update());
             check_admitted(&state, node, request.incarnation)?;
-            let now = assignments_of(&state, node);
+            let mut now = assignments_of(&state, node);
+            if let Some(authority) = &self.credentials.borrow().authority {
+                now = with_logins(now, &state, authority);
+            }
             let news = sent.as_ref() != Some(&now);
             if news {
                 out.send(&now).await.map_err(|error| Status::unavailable(error.to_string()))?;

@@ -3,6 +3,7 @@
 pub(crate) mod group;
 pub(crate) mod images;
 pub(crate) mod info;
+pub(crate) mod logins;
 pub(crate) mod logs;
 mod services;
 pub(crate) mod status;
@@ -60,6 +61,8 @@ pub(crate) struct Front {
     pub(crate) started: Instant,
     pub(crate) description: NodeDescription,
     pub(crate) store: Option<Store>,
+    /// With the key that seals what is stored.
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
     pub(crate) leadership: Leadership,
     pub(crate) peers: Peers,
     pub(crate) overviews: Overviews,

@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use crypto::NodeId;
+use crypto::{NodeId, SecretBytes};
 use model::service::{Protocol, PublishMode};
 use model::{Admission, Availability, ClusterId, Task, TaskId, TaskStatus, UnixNanos};
 use serde::{Deserialize, Serialize};
@@ -217,6 +217,8 @@ pub(crate) struct AssignedTask {
     pub(crate) task: Task,
     /// Its service's name.
     pub(crate) service_name: String,
+    /// `X-Registry-Auth` of its image, as long as it may have to be pulled.
+    pub(crate) registry_login: Option<SecretBytes>,
 }
 
 /// One running task behind one published port; or an open port without a task.

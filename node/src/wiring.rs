@@ -272,6 +272,7 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         started: Instant::now(),
         description: base.description.clone(),
         store: parts.store.clone(),
+        credentials: base.channels.credentials.subscribe(),
         leadership: parts.leadership.clone(),
         peers: parts.peers.clone(),
         overviews: parts.overviews.clone(),
@@ -304,6 +305,7 @@ fn listen(base: &Base, parts: &Parts, supervisor: &mut Supervisor, control: TcpL
         Some(store) => {
             let dispatcher = Dispatcher {
                 store: store.clone(),
+                credentials: channels.credentials.subscribe(),
                 leadership: parts.leadership.clone(),
                 served: parts.served.clone(),
             };

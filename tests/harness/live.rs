@@ -41,15 +41,27 @@ pub fn possible() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
+    skip("root", "network namespaces need root; run the live tests with sudo")
+}
+
+/// Whether a program is here; without it the test is skipped as [`skip`] says.
+#[must_use]
+pub fn has(program: &str, package: &str, word: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).map(|place| place.join(program));
+    let found = places.into_iter().any(|place| place.is_file());
+    found || skip(word, &format!("there is no {program}: apt-get install {package}"))
+}
+
+/// Says why a test is skipped, which is a failure where `SKEP_REQUIRE` names `word`. Never true.
+#[must_use]
+pub fn skip(word: &str, why: &str) -> bool {
     let required = std::env::var("SKEP_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|word| word.trim() == "root"),
-        "SKEP_REQUIRE names root, and this is not root: run the live tests with sudo"
-    );
+    let is_required = required.split(',').any(|required| required.trim() == word);
+    assert!(!is_required, "SKEP_REQUIRE names {word}: {why}");
     // Not by a macro, whose output the test runner keeps to itself when a test passes.
     let mut stderr = std::io::stderr();
-    let why = "SKIPPED: network namespaces need root; run the live tests with sudo";
-    let _ = writeln!(stderr, "{why}"); // Nobody reads it then.
+    let _ = writeln!(stderr, "SKIPPED: {why}"); // Nobody reads it then.
     false
 }
 

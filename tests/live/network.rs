@@ -74,6 +74,43 @@ fn a_node_that_hears_nothing_is_down_until_it_hears() {
     lab.until_running(leader, 3, MOVED);
 }
 
+/// A manager and the leader do not reach each other; a third node carries their bytes.
+#[test]
+fn a_manager_that_cannot_reach_the_leader_answers_through_another() {
+    if !possible() {
+        return;
+    }
+    let mut lab = Lab::new(3, Kind::Seeded);
+    lab.form(3);
+    let leader = lab.leader(&[1]).unwrap();
+    let host = lab.hosts().into_iter().find(|n| *n != leader).unwrap();
+    let id = lab.id(host);
+    lab.network.cut(host, leader);
+    // What was open hangs until its pings are missed; then a new way is found.
+    let name = lab.until("a write through another node", HEALED, |lab| lab.write(host));
+    assert!(lab.services(leader).unwrap().contains(&name), "{name} was acknowledged");
+    let began = Instant::now();
+    for _ in 0..5 {
+        lab.write(host).unwrap();
+    }
+    assert!(began.elapsed() < HEALED, "each request looks for a way again");
+
+    // It is no worse a node for that: nobody writes it off, and it runs tasks.
+    let spec = serde_json::json!({
+        "Name": "everywhere",
+        "TaskTemplate": { "ContainerSpec": { "Image": "skep/demo" } },
+        "Mode": { "Global": {} },
+    });
+    assert_eq!(lab.ask(host, "POST", "/services/create", &spec).unwrap().status, 201);
+    let nodes = lab.until_running(host, 3, RUN);
+    assert!(nodes.contains(&id), "{nodes:?}");
+    state_of(&lab, leader, &id, "ready").unwrap();
+    assert_eq!(lab.leader(&[leader]).unwrap(), leader, "the leader lost its place for one cable");
+    for n in [host, leader] {
+        assert!(0 < lab.network.n_dropped(n), "node {n} lost nothing: this proved nothing");
+    }
+}
+
 #[test]
 fn a_tenth_of_all_packets_lost_changes_nothing() {
     if !possible() {

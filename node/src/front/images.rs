@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use api::cluster::{Problem, Pull, Upload};
 use api::filters::Filters;
-use api::wire::image::{ErrorDetail, ImageDeleted, ImageProgress, ImageSummary, RegistryAuth};
-use base64::Engine as _;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use api::wire::image::{ErrorDetail, ImageDeleted, ImageProgress, ImageSummary};
 use runtime::{Image, Runtime, RuntimeError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::logins::{login_of, own_login};
 use crate::pool::Pool;
 
 /// Lines of progress on their way to the client.
@@ -28,7 +27,7 @@ pub(crate) async fn list(
     let wanted = |image: &Image| {
         let references = filters.values("reference");
         let named = |name: &String| {
-            references.iter().any(|wanted| name == wanted || name.split(':').next() == Some(wanted))
+            references.iter().any(|wanted| name == wanted || repository(name) == wanted)
         };
         references.is_empty() || image.names.iter().any(named)
     };
@@ -46,14 +45,19 @@ fn summary(image: &Image) -> ImageSummary {
         repo_digests: image
             .names
             .iter()
-            .filter_map(|name| name.split(':').next())
-            .map(|repository| format!("{repository}@{}", image.digest))
+            .map(|name| format!("{}@{}", repository(name), image.digest))
             .collect(),
         repo_tags: image.names.clone(),
         shared_size: -1,
         size: i64::try_from(image.size_bytes).unwrap_or(i64::MAX),
         ..ImageSummary::default()
     }
+}
+
+/// A name without its tag or digest; the host before it may have a port.
+fn repository(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name)
 }
 
 pub(crate) async fn load(
@@ -103,7 +107,8 @@ pub(crate) async fn pull(
     pool: &Pool,
     pull: Pull,
 ) -> Result<mpsc::Receiver<ImageProgress>, Problem> {
-    let auth = pull.registry_auth.as_deref().map(registry_auth).transpose()?.flatten();
+    let sent = pull.registry_auth.as_deref().map(login_of).transpose()?.flatten();
+    let auth = sent.or_else(|| own_login(&pull.reference));
     let (out, lines) = mpsc::channel(LINES);
     let work = async move {
         let status = |status: String| ImageProgress { status, ..ImageProgress::default() };
@@ -129,22 +134,6 @@ pub(crate) async fn remove(
         tracing::warn!(error = chain(&error), "images not collected");
     }
     Ok(vec![untagged])
-}
-
-/// `X-Registry-Auth`: base64url of JSON; an empty object means no credentials.
-fn registry_auth(header: &str) -> Result<Option<runtime::RegistryAuth>, Problem> {
-    let bad = || Problem::bad_request("X-Registry-Auth is not base64url of JSON");
-    let header = header.trim();
-    let json = URL_SAFE.decode(header).or_else(|_| URL_SAFE_NO_PAD.decode(header));
-    let auth: RegistryAuth =
-        serde_json::from_slice(&json.map_err(|_| bad())?).map_err(|_| bad())?;
-    Ok(if !auth.registrytoken.is_empty() {
-        Some(runtime::RegistryAuth::Bearer { token: auth.registrytoken })
-    } else if auth.username.is_empty() {
-        None
-    } else {
-        Some(runtime::RegistryAuth::Basic { username: auth.username, password: auth.password })
-    })
 }
 
 fn failed(why: String) -> ImageProgress {
@@ -173,4 +162,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_tag() {
+        for (name, expected) in [
+            ("nginx:latest", "nginx"),
+            ("127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b"),
+            ("127.0.0.1:5000/a", "127.0.0.1:5000/a"),
+            ("localhost/loaded@sha256:00", "localhost/loaded"),
+        ] {
+            assert_eq!(repository(name), expected);
+        }
+    }
 }

@@ -38,7 +38,11 @@ impl Front {
         let spec = convert::service_spec(new.spec)?;
         // A repeated request must make the same service: its id comes from the request's.
         let id = ServiceId::from_bytes(caller.request.0);
-        self.propose(caller, Command::CreateService { id, spec }).await?;
+        let command = match self.seal_login(id, new.registry_auth.as_deref())? {
+            Some(login) => Command::CreateServiceWithLogin { id, spec, login },
+            None => Command::CreateService { id, spec },
+        };
+        self.propose(caller, command).await?;
         Ok(Created { id: id.to_string(), warnings })
     }
 
@@ -56,7 +60,12 @@ impl Front {
             let warnings = warnings_of(&update.spec);
             (UpdateTo::Spec(Box::new(convert::service_spec(update.spec)?)), warnings)
         };
-        let command = Command::UpdateService { id, version: Index(update.version), to };
+        let version = Index(update.version);
+        // A login that is not sent stays.
+        let command = match self.seal_login(id, update.registry_auth.as_deref())? {
+            Some(login) => Command::UpdateServiceWithLogin { id, version, to, login },
+            None => Command::UpdateService { id, version, to },
+        };
         self.propose(caller, command).await?;
         Ok(Updated { warnings })
     }

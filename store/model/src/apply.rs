@@ -114,6 +114,16 @@ impl State {
             Command::UpdateConfig { id, version, labels } => {
                 self.update_config(at, *id, *version, labels)
             }
+            Command::CreateServiceWithLogin { id, spec, login } => {
+                let applied = self.create_service(at, *id, spec)?;
+                self.put_login(*id, login);
+                Ok(applied)
+            }
+            Command::UpdateServiceWithLogin { id, version, to, login } => {
+                let applied = self.update_service(at, *id, *version, to)?;
+                self.put_login(*id, login);
+                Ok(applied)
+            }
         }
     }
 }

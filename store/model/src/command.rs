@@ -167,6 +167,26 @@ pub enum Command {
         /// All its labels.
         labels: std::collections::BTreeMap<String, String>,
     },
+    /// [`Command::CreateService`], and how to log in at the registry of its image.
+    CreateServiceWithLogin {
+        /// Drawn at random by the proposer.
+        id: ServiceId,
+        /// What the user wants.
+        spec: ServiceSpec,
+        /// Ciphertext.
+        login: Vec<u8>,
+    },
+    /// [`Command::UpdateService`], and how to log in at the registry of its image.
+    UpdateServiceWithLogin {
+        /// Which.
+        id: ServiceId,
+        /// Version that the user saw.
+        version: Index,
+        /// The new spec, or the previous one.
+        to: UpdateTo,
+        /// Ciphertext.
+        login: Vec<u8>,
+    },
 }
 
 /// What a service is updated to.

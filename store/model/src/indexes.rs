@@ -46,7 +46,13 @@ impl State {
         self.tell(Changed::Service(Diff::written(old, new)));
     }
 
+    /// Nobody watches logins: they go out with the tasks that need them.
+    pub(crate) fn put_login(&mut self, service: ServiceId, sealed: &[u8]) {
+        self.logins.insert(service, Arc::from(sealed));
+    }
+
     pub(crate) fn drop_service(&mut self, id: ServiceId) {
+        self.logins.remove(&id);
         if let Some(old) = self.services.remove(&id) {
             self.service_names.remove(&folded(old.spec.name.as_str()));
             self.tell(Changed::Service(Diff::Removed(old)));

@@ -37,6 +37,14 @@ pub struct Service {
     pub job_iteration: u64,
 }
 
+impl Service {
+    /// What its registry login is sealed for.
+    #[must_use]
+    pub fn login_seal_context(id: ServiceId) -> Vec<u8> {
+        [b"login ".as_slice(), id.as_bytes()].concat()
+    }
+}
+
 /// What a user wants to run.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ServiceSpec {

@@ -30,6 +30,7 @@ const NETWORKS: u16 = 0x0215;
 const SECRETS: u16 = 0x0216;
 const CONFIGS: u16 = 0x0217;
 const REQUESTS: u16 = 0x0218;
+const LOGINS: u16 = 0x0219;
 
 /// Largest chunk. 32 tasks with the longest specs are 4 MiB; everything else is smaller.
 pub const CHUNK_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -41,6 +42,7 @@ const SERVICES_PER_CHUNK: usize = 16;
 const NETWORKS_PER_CHUNK: usize = 16;
 const FILES_PER_CHUNK: usize = 4;
 const REQUESTS_PER_CHUNK: usize = 1_024;
+const LOGINS_PER_CHUNK: usize = 64;
 
 impl Entry {
     /// Largest entry: a config of 1,000 KiB with its labels fits. Longer plans are split.
@@ -79,6 +81,39 @@ struct Head {
     n_requests: u64,
 }
 
+/// Version of the first chunk where registry logins follow; without any it is written as
+/// earlier programs did.
+const VERSION_WITH_LOGINS: u16 = 2;
+
+/// First chunk of a state with registry logins.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct WholeHead {
+    head: Head,
+    n_logins: u64,
+}
+
+impl WholeHead {
+    fn of(state: &State) -> Self {
+        Self { head: Head::of(state), n_logins: state.logins.len() as u64 }
+    }
+
+    fn encode(self) -> Result<Vec<u8>, WireError> {
+        match self.n_logins {
+            0 => wire::encode(HEAD, VERSION, &self.head),
+            _ => wire::encode(HEAD, VERSION_WITH_LOGINS, &self),
+        }
+    }
+
+    fn decode(chunk: &[u8]) -> Result<Self, WireError> {
+        match wire::peek(chunk)? {
+            (_, VERSION_WITH_LOGINS) => {
+                wire::decode(chunk, HEAD, VERSION_WITH_LOGINS, CHUNK_BYTES_MAX)
+            }
+            _ => Ok(Self { head: read(chunk, HEAD)?, n_logins: 0 }),
+        }
+    }
+}
+
 impl Head {
     fn of(state: &State) -> Self {
         Self {
@@ -100,7 +135,8 @@ impl State {
     ///
     /// Equal states give equal chunks.
     pub fn chunks(&self) -> impl Iterator<Item = Result<Vec<u8>, WireError>> + '_ {
-        std::iter::once_with(|| wire::encode(HEAD, VERSION, &Head::of(self)))
+        let logins = self.logins.iter().map(|(service, login)| (service, login.to_vec()));
+        std::iter::once_with(|| WholeHead::of(self).encode())
             .chain(self.cluster.iter().map(|cluster| wire::encode(CLUSTER, VERSION, cluster)))
             .chain(groups(NODES, NODES_PER_CHUNK, self.nodes.values()))
             .chain(groups(NETWORKS, NETWORKS_PER_CHUNK, self.networks.values()))
@@ -109,6 +145,7 @@ impl State {
             .chain(groups(SERVICES, SERVICES_PER_CHUNK, self.services.values()))
             .chain(groups(TASKS, TASKS_PER_CHUNK, self.tasks.values()))
             .chain(groups(REQUESTS, REQUESTS_PER_CHUNK, self.requests.iter()))
+            .chain(groups(LOGINS, LOGINS_PER_CHUNK, logins))
     }
 }
 
@@ -150,7 +187,7 @@ pub enum SnapshotError {
 /// Makes a state of chunks.
 #[derive(Debug, Default)]
 pub struct StateBuilder {
-    head: Option<Head>,
+    head: Option<WholeHead>,
     state: State,
     /// Tasks of one service and version share their spec, as they did before.
     specs: BTreeMap<(ServiceId, Index), Arc<TaskSpec>>,
@@ -169,10 +206,10 @@ impl StateBuilder {
         }
         match kind {
             HEAD => {
-                let head: Head = read(chunk, HEAD)?;
-                self.state.index = head.index;
-                self.state.revision = head.revision;
-                self.head = Some(head);
+                let whole = WholeHead::decode(chunk)?;
+                self.state.index = whole.head.index;
+                self.state.revision = whole.head.revision;
+                self.head = Some(whole);
             }
             CLUSTER => self.state.put_cluster(read::<Cluster>(chunk, kind)?),
             NODES => each(chunk, kind, |node: Node| self.state.put_node(node))?,
@@ -183,6 +220,9 @@ impl StateBuilder {
             CONFIGS => each(chunk, kind, |config: Config| self.state.put_config(config))?,
             REQUESTS => each(chunk, kind, |(request, answer): (RequestId, Answer)| {
                 self.state.remember(request, answer);
+            })?,
+            LOGINS => each(chunk, kind, |(service, login): (ServiceId, Vec<u8>)| {
+                self.state.put_login(service, &login);
             })?,
             kind => return Err(SnapshotError::UnknownKind { kind }),
         }
@@ -208,7 +248,7 @@ impl StateBuilder {
     /// [`SnapshotError::NoHead`] or [`SnapshotError::Incomplete`].
     pub fn finish(self) -> Result<State, SnapshotError> {
         let head = self.head.ok_or(SnapshotError::NoHead)?;
-        if head != Head::of(&self.state) {
+        if head != WholeHead::of(&self.state) {
             return Err(SnapshotError::Incomplete);
         }
         Ok(self.state)

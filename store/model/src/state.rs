@@ -26,6 +26,8 @@ pub struct State {
     pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
     pub(crate) secrets: OrdMap<SecretId, Arc<Secret>>,
     pub(crate) configs: OrdMap<ConfigId, Arc<Config>>,
+    /// How to log in at the registry of a service's image, sealed.
+    pub(crate) logins: OrdMap<ServiceId, Arc<[u8]>>,
     pub(crate) service_names: OrdMap<String, ServiceId>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
@@ -57,6 +59,7 @@ impl PartialEq for State {
             && self.networks == other.networks
             && self.secrets == other.secrets
             && self.configs == other.configs
+            && self.logins == other.logins
             && self.requests == other.requests
     }
 }
@@ -108,6 +111,12 @@ impl State {
     #[must_use]
     pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
         self.service_names.get(&folded(name)).and_then(|id| self.services.get(id))
+    }
+
+    /// How to log in at the registry of a service's image, sealed; `None` if nobody said so.
+    #[must_use]
+    pub fn login(&self, service: ServiceId) -> Option<&Arc<[u8]>> {
+        self.logins.get(&service)
     }
 
     /// All tasks, by id.

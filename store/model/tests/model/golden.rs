@@ -67,7 +67,37 @@ fn world() -> World {
     let id = ConfigId::from_bytes([1; 16]);
     let version = world.state.config(id).unwrap().spec_version;
     world.ok(Command::UpdateConfig { id, version, labels: labels() });
+    with_login(&mut world, "gone2");
+    world.ok(Command::RemoveService { id: service_id(3) });
     world
+}
+
+/// Service 3, with a login that was written twice.
+fn with_login(world: &mut World, name: &str) {
+    let (id, spec) = (service_id(3), crate::fixtures::spec(name));
+    let login = b"sealed".to_vec();
+    world.ok(Command::CreateServiceWithLogin { id, spec: spec.clone(), login });
+    let version = world.state.service(id).unwrap().spec_version;
+    let (to, login) = (UpdateTo::Spec(Box::new(spec)), b"sealed again".to_vec());
+    world.ok(Command::UpdateServiceWithLogin { id, version, to, login });
+}
+
+#[test]
+fn logins_live_and_go_with_their_service() {
+    let mut world = world();
+    with_login(&mut world, "web3");
+    assert_eq!(world.state.login(service_id(3)).unwrap().as_ref(), b"sealed again");
+    let build = |chunks: &[Vec<u8>]| {
+        let mut builder = StateBuilder::default();
+        chunks.iter().try_for_each(|chunk| builder.push(chunk))?;
+        builder.finish()
+    };
+    let mut chunks: Vec<Vec<u8>> = world.state.chunks().map(Result::unwrap).collect();
+    assert_eq!(build(&chunks).unwrap(), world.state);
+    chunks.pop();
+    assert!(build(&chunks).is_err(), "a snapshot without its logins is not complete");
+    world.ok(Command::RemoveService { id: service_id(3) });
+    assert_eq!(world.state.login(service_id(3)), None);
 }
 
 fn hex(bytes: &[u8]) -> String {
