@@ -23,6 +23,7 @@ mod announce;
 mod assignments;
 mod convert;
 mod dispatch;
+mod events;
 mod first_messages;
 mod follow;
 mod founding;

@@ -36,6 +36,7 @@ use crate::agency::Agency;
 use crate::config::{Beginning, Config, RuntimeChoice};
 use crate::datadir::{DataDir, DataDirError};
 use crate::dispatch::{Dispatcher, Served};
+use crate::events::Events;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
 use crate::front::{Front, Notices};
@@ -256,6 +257,7 @@ struct Parts {
     store: Option<Store>,
     leadership: Leadership,
     served: Served,
+    events: Events,
 }
 
 async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeError> {
@@ -293,7 +295,13 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
         supervisor.stop(Stage::Reconcile),
     );
     supervisor.spawn(Stage::Reconcile, "leadership", finder);
-    Ok(Parts { pool, membership, view, peers, store, leadership, served: Served::default() })
+    let events = Events::new();
+    if let Some(store) = &store {
+        let told = events.clone().run(store.clone(), supervisor.stop(Stage::Reconcile));
+        supervisor.spawn(Stage::Reconcile, "events", told);
+    }
+    let served = Served::default();
+    Ok(Parts { pool, membership, view, peers, store, leadership, served, events })
 }
 
 fn membership(
@@ -353,6 +361,8 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         incarnation: base.incarnation,
         eligible: base.eligible,
         started: Instant::now(),
+        started_at: crate::front::status::unix_nanos(),
+        events: parts.events.clone(),
         description: base.description.clone(),
         store: parts.store.clone(),
         leadership: parts.leadership.clone(),

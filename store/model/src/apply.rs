@@ -3,6 +3,7 @@
 //! Each command checks everything before it writes anything, so that a refusal changes nothing
 //! but the index. A plan, whose steps build on each other, works on a clone that is dropped.
 
+mod network;
 mod node;
 mod object;
 mod plan;
