@@ -5,6 +5,7 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod logins;
 pub(crate) mod logs;
+mod networks;
 mod services;
 pub(crate) mod status;
 mod swarm;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::cluster::{
-    Caller, Cluster, LogOptions, LogStream, NewService, Problem, Pull, Route, ServiceUpdate,
-    SwarmState, Upload,
+    Caller, Cluster, Engines, EventsWanted, LogOptions, LogStream, NewService, Problem, Pull,
+    Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
+use api::wire::event::Event;
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
 use api::wire::node::{Node, NodeSpec};
 use api::wire::service::Service;
@@ -30,7 +32,7 @@ use async_trait::async_trait;
 use crypto::{Credentials, NodeId};
 use membership::{Liveness, Membership, View};
 use model::node::NodeDescription;
-use model::{Applied, Command, DesiredRole, Grant, Refused, RequestId, State};
+use model::{Applied, Command, DesiredRole, Grant, Refused, RequestId, State, UnixNanos};
 use store::{ProposeError, ReadError, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admitted;
 use crate::convert::{self, RaftView};
+use crate::events::Events;
 use crate::exile::REMOVED;
 use crate::leadership::Leadership;
 use crate::messages::{API, ApiRequest};
@@ -49,6 +52,9 @@ use crate::pool::Pool;
 /// Swarm's users wait 20 s for the same answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Events on their way to one client.
+const EVENTS: usize = 64;
+
 /// A leader that refuses the tunnel is asked again after this.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -59,6 +65,8 @@ pub(crate) struct Front {
     pub(crate) incarnation: u64,
     pub(crate) eligible: bool,
     pub(crate) started: Instant,
+    pub(crate) started_at: UnixNanos,
+    pub(crate) events: Events,
     pub(crate) description: NodeDescription,
     pub(crate) store: Option<Store>,
     /// With the key that seals what is stored.
@@ -75,8 +83,6 @@ pub(crate) struct Front {
     /// What is still missing before this node is part of a cluster, and what somebody should
     /// look at: lines that other parts write.
     pub(crate) notices: watch::Receiver<Arc<Notices>>,
-    /// What this node shows and can sign.
-    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
     /// Begins to end this life in the cluster.
     pub(crate) leave: CancellationToken,
     /// It has ended.
@@ -163,7 +169,7 @@ fn problem(refused: &Refused) -> Problem {
     match refused {
         Refused::OutOfSequence => Problem::out_of_sequence(),
         Refused::NotFound { .. } => Problem::new(404, text),
-        Refused::NameTaken { .. } => Problem::conflict(text),
+        Refused::NameTaken { .. } | Refused::IngressTaken(_) => Problem::conflict(text),
         Refused::Invalid(_)
         | Refused::InUse { .. }
         | Refused::PortTaken { .. }
@@ -171,6 +177,19 @@ fn problem(refused: &Refused) -> Problem {
         Refused::Unsupported(_) => Problem::not_implemented(text),
         Refused::Forbidden(_) => Problem::new(403, text),
         Refused::Outdated { .. } | Refused::NotFounded(_) => Problem::unavailable(text),
+    }
+}
+
+impl Engines for Front {}
+
+#[async_trait]
+impl api::cluster::Events for Front {
+    async fn events(&self, wanted: EventsWanted) -> Result<mpsc::Receiver<Event>, Problem> {
+        self.store()?;
+        let (send, events) = mpsc::channel(EVENTS);
+        let told = self.pool.run(self.events.clone().tell(wanted, send)).await;
+        told.map_err(|error| Problem::unavailable(error.to_string()))?;
+        Ok(events)
     }
 }
 

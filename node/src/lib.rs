@@ -26,6 +26,7 @@ mod daemon;
 mod dispatch;
 mod entrance;
 mod error;
+mod events;
 mod exile;
 mod first_messages;
 mod follow;

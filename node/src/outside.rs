@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::cluster::{
-    Caller, Cluster, LogOptions, LogStream, NewService, Problem, Pull, Route, ServiceUpdate,
-    SwarmState, Upload,
+    Caller, Cluster, Engines, Events, EventsWanted, LogOptions, LogStream, Networks, NewService,
+    Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
+use api::wire::event::Event;
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
+use api::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use api::wire::node::{Node, NodeSpec};
 use api::wire::service::Service;
 use api::wire::status::{StatusReport, ThisNode};
@@ -78,6 +80,42 @@ impl Outside {
                  swarm status of your node.",
             )),
         }
+    }
+}
+
+impl Engines for Outside {}
+
+#[async_trait]
+impl Events for Outside {
+    async fn events(&self, _: EventsWanted) -> Result<mpsc::Receiver<Event>, Problem> {
+        Err(Problem::no_cluster())
+    }
+}
+
+#[async_trait]
+impl Networks for Outside {
+    async fn networks(&self, _: &Caller) -> Result<Vec<Network>, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn network(&self, _: &Caller, _: &str) -> Result<Network, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn create_network(&self, _: &Caller, _: NewNetwork) -> Result<NetworkCreated, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn remove_network(&self, _: &Caller, _: &str) -> Result<(), Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn prune_networks(&self, _: &Caller, _: &Filters) -> Result<NetworksPruned, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    fn local_networks(&self) -> Vec<Network> {
+        Vec::new()
     }
 }
 

@@ -30,6 +30,7 @@ use crate::config::{Beginning, Place};
 use crate::daemon::Machine;
 use crate::dispatch::{Dispatcher, Served};
 use crate::error::{NodeError, chain};
+use crate::events::Events;
 use crate::exile::Exile;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
@@ -168,6 +169,7 @@ struct Parts {
     leadership: Leadership,
     overviews: Overviews,
     served: Served,
+    events: Events,
 }
 
 async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeError> {
@@ -209,8 +211,13 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
     let overviews = Overviews::new(leadership.clone(), peers.clone());
     let stop = supervisor.stop(Stage::Reconcile);
     supervisor.spawn(Stage::Reconcile, "overview", overviews.clone().run(stop));
+    let events = Events::new();
+    if let Some(store) = &store {
+        let told = events.clone().run(store.clone(), supervisor.stop(Stage::Reconcile));
+        supervisor.spawn(Stage::Reconcile, "events", told);
+    }
     let served = Served::default();
-    Ok(Parts { pool, membership, view, peers, store, leadership, overviews, served })
+    Ok(Parts { pool, membership, view, peers, store, leadership, overviews, served, events })
 }
 
 fn membership(
@@ -270,6 +277,8 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         incarnation: base.incarnation,
         eligible: base.eligible,
         started: Instant::now(),
+        started_at: crate::front::status::unix_nanos(),
+        events: parts.events.clone(),
         description: base.description.clone(),
         store: parts.store.clone(),
         credentials: base.channels.credentials.subscribe(),
@@ -283,7 +292,6 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         admitted: base.channels.admitted.subscribe(),
         removed: base.channels.removed.subscribe(),
         notices: base.channels.notices.subscribe(),
-        credentials: base.channels.credentials.subscribe(),
         leave: CancellationToken::new(),
         gone: CancellationToken::new(),
     })

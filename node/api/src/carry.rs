@@ -28,7 +28,8 @@ pub(crate) enum CarryError {
     Broken(#[source] hyper::Error),
 }
 
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+/// Moves a connection until it ends, or is taken over.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Sends a request and waits for the head of the answer.
 pub(crate) async fn carry(
@@ -37,7 +38,7 @@ pub(crate) async fn carry(
 ) -> Result<Response<Carried>, CarryError> {
     let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
     let (mut sender, connection) = handshake.map_err(CarryError::Handshake)?;
-    let mut driver: Option<Driver> = Some(Box::pin(connection));
+    let mut driver: Option<Driver> = Some(Box::pin(connection.with_upgrades()));
     let mut answer = Box::pin(sender.send_request(request));
     let answer = poll_fn(|context| {
         drive(&mut driver, context);
@@ -60,6 +61,13 @@ fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
 pub(crate) struct Carried {
     driver: Option<Driver>,
     body: Incoming,
+}
+
+impl Carried {
+    /// What moves the connection, for one that is taken over.
+    pub(crate) fn into_driver(self) -> Option<Driver> {
+        self.driver
+    }
 }
 
 impl hyper::body::Body for Carried {

@@ -4,6 +4,10 @@
 //! concerns the whole cluster, and carries the request to the leader if the answer is
 //! [`Route::There`]. Every other method is therefore only called where it can be answered.
 
+mod engine;
+mod events;
+mod networks;
+
 use std::fmt;
 use std::pin::Pin;
 
@@ -11,6 +15,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+
+pub use engine::{Engine, Engines};
+pub use events::{Events, EventsWanted};
+pub use networks::Networks;
 
 use crate::filters::Filters;
 use crate::request_id::RequestId;
@@ -378,7 +386,7 @@ pub struct Pull {
 /// What the server needs of a node. Objects are named by full id, exact name or unique prefix
 /// of the id (`reference`); [`crate::lookup`] has that rule.
 #[async_trait]
-pub trait Cluster: Send + Sync + 'static {
+pub trait Cluster: Engines + Events + Networks + Send + Sync + 'static {
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 

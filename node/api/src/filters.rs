@@ -18,6 +18,28 @@ impl Filters {
     /// Of tasks.
     pub const OF_TASKS: &[&str] =
         &["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
+    /// Of networks.
+    pub const OF_NETWORKS: &[&str] =
+        &["dangling", "driver", "id", "label", "name", "scope", "type"];
+    /// Of a request that removes networks; `until` spares the younger ones.
+    pub const OF_PRUNED_NETWORKS: &[&str] = &["label", "label!", "until"];
+    /// Of events.
+    pub const OF_EVENTS: &[&str] = &[
+        "config",
+        "container",
+        "daemon",
+        "event",
+        "image",
+        "label",
+        "network",
+        "node",
+        "plugin",
+        "scope",
+        "secret",
+        "service",
+        "type",
+        "volume",
+    ];
     /// Of images; those that are not understood here narrow nothing.
     pub const OF_IMAGES: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
 
@@ -95,6 +117,44 @@ impl Filters {
     pub fn accepts_prefix(&self, key: &str, seen: &str) -> bool {
         let begins = |value: &String| seen.starts_with(value.as_str());
         self.0.get(key).is_none_or(|values| values.iter().any(begins))
+    }
+
+    /// Whether one of the values is part of what was seen, or the key was not given.
+    #[must_use]
+    pub fn accepts_part(&self, key: &str, seen: &str) -> bool {
+        let within = |value: &String| seen.contains(value.as_str());
+        self.0.get(key).is_none_or(|values| values.iter().any(within))
+    }
+
+    /// Whether an action is asked for; `exec_create` also stands for `exec_create: sh`.
+    #[must_use]
+    pub fn accepts_action(&self, action: &str) -> bool {
+        let begins = |value: &String| {
+            action
+                .strip_prefix(value.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
+        self.0.get("event").is_none_or(|values| values.iter().any(begins))
+    }
+
+    /// Whether one of the values is a switch that is on; `None` if the key was not given.
+    ///
+    /// # Errors
+    /// Docker's text, when it is no switch.
+    pub fn switch(&self, key: &str) -> Result<Option<bool>, Problem> {
+        let Some(values) = self.0.get(key) else { return Ok(None) };
+        let mut found = None;
+        for value in values {
+            let on = match value.as_str() {
+                "1" | "true" | "True" | "TRUE" | "t" | "T" => true,
+                "0" | "false" | "False" | "FALSE" | "f" | "F" => false,
+                _ => return Err(Problem::bad_request(format!("invalid filter '{key}={value}'"))),
+            };
+            if found.replace(on).is_some_and(|before| before != on) {
+                return Err(Problem::bad_request(format!("invalid filter '{key}'")));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether all demanded labels (`a` or `a=b`) are there.

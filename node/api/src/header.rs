@@ -10,3 +10,5 @@ pub(crate) const PROBLEM: HeaderName = HeaderName::from_static("skep-problem");
 pub(crate) const STALE: HeaderName = HeaderName::from_static("skep-stale");
 /// Credentials for a registry.
 pub(crate) const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
+/// Newest API version of whoever answers.
+pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");

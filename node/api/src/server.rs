@@ -1,11 +1,15 @@
 //! Serves the API over a unix socket, and over tunnels from other nodes.
 
 mod body;
+mod events;
+mod family;
 mod front;
 mod images;
 mod logs;
+mod networks;
 mod nodes;
 mod prefix;
+mod proxy;
 mod query;
 mod reply;
 mod services;
@@ -142,15 +146,20 @@ impl Server {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let detached = proxy::Detached::default();
+        let rest = detached.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (server, origin) = (self.clone(), origin.clone());
-            async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), origin).await) }
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(detached.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, origin).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .title_case_headers(true)
-            .serve_connection(TokioIo::new(io), service);
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -161,6 +170,12 @@ impl Server {
         };
         if let Err(error) = ended {
             debug!(error = &error as &dyn std::error::Error, "connection ended early");
+        }
+        if let Some(rest) = rest.take() {
+            tokio::select! {
+                () = rest => {}
+                () = stop.cancelled() => {}
+            }
         }
     }
 }
@@ -207,6 +222,11 @@ fn routes() -> Router<Nodes> {
         .route("/services/{reference}", get(services::inspect).delete(services::remove))
         .route("/services/{reference}/update", post(services::update))
         .route("/services/{reference}/logs", get(services::logs))
+        .route("/networks", get(networks::list))
+        .route("/networks/create", post(networks::create))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{reference}", get(networks::inspect).delete(networks::remove))
+        .route("/events", get(events::stream))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{reference}", get(tasks::inspect))
         .route("/tasks/{reference}/logs", get(tasks::logs))
@@ -214,6 +234,6 @@ fn routes() -> Router<Nodes> {
         .route("/images/create", post(images::pull))
         .route("/images/load", post(images::load))
         .route("/images/{*reference}", delete(images::remove))
-        .fallback(front::unknown)
+        .fallback(front::unrouted)
         .method_not_allowed_fallback(front::wrong_method)
 }

@@ -3,6 +3,7 @@
 use api::cluster::Problem;
 use api::wire;
 use api::wire::container as from;
+use model::NetworkId;
 use model::node::DesiredRole;
 use model::service as to;
 use model::service::{ServiceMode, ServiceName, ServiceSpec, TaskSpec};
@@ -10,17 +11,25 @@ use serde_json::Value;
 
 use super::words;
 
-/// Reads a service spec and checks all of it that needs no cluster.
-pub(crate) fn service_spec(spec: wire::service::ServiceSpec) -> Result<ServiceSpec, Problem> {
+/// Finds the networks that a spec names by id or name.
+pub(crate) type FindNetwork<'a> = &'a dyn Fn(&str) -> Result<NetworkId, Problem>;
+
+/// Reads a service spec and checks all of it that needs no cluster but its networks.
+pub(crate) fn service_spec(
+    spec: wire::service::ServiceSpec,
+    find_network: FindNetwork<'_>,
+) -> Result<ServiceSpec, Problem> {
+    let mut task = spec.task_template;
+    if task.networks.is_empty() {
+        task.networks = spec.networks;
+    }
+    let task = task_spec(task, find_network)?;
     let name =
         ServiceName::try_from(spec.name).map_err(|bad| Problem::bad_request(bad.to_string()))?;
-    if !spec.networks.is_empty() {
-        return Err(unbuilt("service networks"));
-    }
     let spec = ServiceSpec {
         name,
         labels: spec.labels,
-        task: task_spec(spec.task_template)?,
+        task,
         mode: mode(spec.mode)?,
         update: spec.update_config.map(update_config).transpose()?,
         rollback: spec.rollback_config.map(update_config).transpose()?,
@@ -65,26 +74,39 @@ fn mode(mode: wire::service::ServiceMode) -> Result<ServiceMode, Problem> {
     }
 }
 
-fn task_spec(spec: from::TaskSpec) -> Result<TaskSpec, Problem> {
+fn task_spec(spec: from::TaskSpec, find_network: FindNetwork<'_>) -> Result<TaskSpec, Problem> {
     if spec.plugin_spec.is_some() || spec.network_attachment_spec.is_some() {
         return Err(unbuilt("plugin services and network attachments"));
     }
-    if !spec.networks.is_empty() {
-        return Err(unbuilt("overlay networks"));
-    }
     let container = spec
         .container_spec
-        .ok_or_else(|| Problem::bad_request("ContainerSpec: missing in service spec"))?;
+        .ok_or_else(|| Problem::bad_request("mismatched Runtime and *Spec fields"))?;
     Ok(TaskSpec {
         container: container_spec(container)?,
         resources: spec.resources.map(resources).transpose()?.unwrap_or_default(),
         restart: spec.restart_policy.map(restart).transpose()?,
         placement: spec.placement.map(placement).unwrap_or_default(),
-        networks: Vec::new(),
+        networks: spec
+            .networks
+            .into_iter()
+            .map(|wanted| attachment(wanted, find_network))
+            .collect::<Result<_, _>>()?,
         log_driver: spec
             .log_driver
             .map(|driver| to::LogDriver { name: driver.name, options: driver.options }),
         force_update: spec.force_update,
+    })
+}
+
+fn attachment(
+    wanted: wire::network::NetworkAttachmentConfig,
+    find_network: FindNetwork<'_>,
+) -> Result<to::NetworkAttachment, Problem> {
+    Ok(to::NetworkAttachment {
+        network: find_network(&wanted.target)?,
+        target: wanted.target,
+        aliases: wanted.aliases,
+        driver_opts: wanted.driver_opts,
     })
 }
 

@@ -30,13 +30,22 @@ pub(super) fn task_spec(spec: &TaskSpec) -> to::TaskSpec {
         resources: Some(resources(&spec.resources)),
         restart_policy: spec.restart.as_ref().map(restart),
         placement: Some(placement(&spec.placement)),
-        networks: Vec::new(),
+        networks: spec.networks.iter().map(attachment).collect(),
         log_driver: spec.log_driver.as_ref().map(|driver| to::Driver {
             name: driver.name.clone(),
             options: driver.options.clone(),
         }),
         force_update: spec.force_update,
         runtime: "container".to_owned(),
+    }
+}
+
+/// By id, whatever the user wrote: a name may come to mean another network.
+fn attachment(network: &from::NetworkAttachment) -> wire::network::NetworkAttachmentConfig {
+    wire::network::NetworkAttachmentConfig {
+        target: network.network.to_string(),
+        aliases: network.aliases.clone(),
+        driver_opts: network.driver_opts.clone(),
     }
 }
 

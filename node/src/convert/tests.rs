@@ -8,7 +8,11 @@ use super::show_spec::shown_service_spec;
 
 fn read(value: serde_json::Value) -> Result<model::ServiceSpec, String> {
     let spec: wire::service::ServiceSpec = serde_json::from_value(value).unwrap();
-    service_spec(spec).map_err(|problem| problem.message)
+    let find = |name: &str| match name {
+        "ov1" => Ok(model::NetworkId::from_bytes([1; 16])),
+        other => Err(api::cluster::Problem::not_found("network", other)),
+    };
+    service_spec(spec, &find).map_err(|problem| problem.message)
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn what_has_no_place_is_refused_and_never_dropped() {
     for (error, expected) in [
         (spec(json!({}), json!({})), "image"),
         (spec(image.clone(), json!({"Name": "we b"})), "DNS name"),
-        (spec(image.clone(), json!({"Networks": [{"Target": "n"}]})), "networks"),
+        (spec(image.clone(), json!({"Networks": [{"Target": "n"}]})), "network n not found"),
         (spec(image.clone(), json!({"Mode": {"Replicated": {}, "Global": {}}})), "only one"),
         (spec(image.clone(), json!({"UpdateConfig": {"FailureAction": "pray"}})), "pray"),
         (spec(image, json!({"EndpointSpec": {"Ports": [{"TargetPort": 70_000}]}})), "70000"),

@@ -15,6 +15,7 @@ use model::{
 };
 
 use super::Front;
+use super::networks::find_network;
 use crate::convert;
 
 impl Front {
@@ -35,7 +36,7 @@ impl Front {
         new: NewService,
     ) -> Result<Created, Problem> {
         let warnings = warnings_of(&new.spec);
-        let spec = convert::service_spec(new.spec)?;
+        let spec = self.read_spec(caller, new.spec).await?;
         // A repeated request must make the same service: its id comes from the request's.
         let id = ServiceId::from_bytes(caller.request.0);
         let command = match self.seal_login(id, new.registry_auth.as_deref())? {
@@ -58,7 +59,7 @@ impl Front {
             (UpdateTo::Previous, Vec::new())
         } else {
             let warnings = warnings_of(&update.spec);
-            (UpdateTo::Spec(Box::new(convert::service_spec(update.spec)?)), warnings)
+            (UpdateTo::Spec(Box::new(self.read_spec(caller, update.spec).await?)), warnings)
         };
         let version = Index(update.version);
         // A login that is not sent stays.
@@ -69,6 +70,19 @@ impl Front {
         self.propose(caller, command).await?;
         Ok(Updated { warnings })
     }
+
+    /// Only a spec with networks needs the state: it names them.
+    async fn read_spec(
+        &self,
+        caller: &Caller,
+        spec: api::wire::service::ServiceSpec,
+    ) -> Result<model::ServiceSpec, Problem> {
+        if spec.networks.is_empty() && spec.task_template.networks.is_empty() {
+            return convert::service_spec(spec, &|name| Err(Problem::not_found("network", name)));
+        }
+        let state = self.state(caller).await?;
+        convert::service_spec(spec, &|name| find_network(&state, name).map(|found| found.id))
+    }
 }
 
 /// What is stored and shown and has no effect yet. Nothing here weakens a container.
@@ -78,6 +92,12 @@ fn warnings_of(spec: &api::wire::service::ServiceSpec) -> Vec<String> {
     if container.is_some_and(|container| container.healthcheck.is_some()) {
         warnings.push(
             "Healthcheck is stored, not applied: tasks count as running once started".to_owned(),
+        );
+    }
+    if !spec.task_template.networks.is_empty() || !spec.networks.is_empty() {
+        warnings.push(
+            "Networks are stored, not applied: tasks have no overlay network on this version"
+                .to_owned(),
         );
     }
     if spec.task_template.log_driver.is_some() {

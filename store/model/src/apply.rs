@@ -4,6 +4,7 @@
 //! but the index. A plan, whose steps build on each other, works on a clone that is dropped.
 
 mod file;
+mod network;
 mod node;
 mod object;
 mod plan;

@@ -366,6 +366,9 @@ pub enum Refused {
     /// Docker answers 501 to it; the text says what.
     #[error("{0}")]
     Unsupported(String),
+    /// There is an ingress network, and a cluster has one at most.
+    #[error("ingress network ({0}) is already present")]
+    IngressTaken(String),
 }
 
 /// Docker words it differently for each kind.

@@ -14,11 +14,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::family::{Family, is_of_engine};
 use super::prefix::{Asked, parse};
-use super::{API_MAX, API_MIN, Server, body};
+use super::{API_MAX, API_MIN, Server, body, proxy};
 use crate::carry::{CarryError, carry};
 use crate::cluster::{Caller, Origin, Problem, ProblemKind, Route};
-use crate::header::{PROBLEM, REQUEST_ID, STALE};
+use crate::header::{API_VERSION, PROBLEM, REQUEST_ID, STALE};
 use crate::request_id::RequestId;
 
 /// How long a request about the cluster looks for a leader before it says that there is none.
@@ -41,21 +42,41 @@ impl Server {
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Body>, origin: Origin) -> Response {
         let mut response = match self.prepare(request, origin) {
-            Ok((request, caller)) if is_about_cluster(request.uri().path()) => {
-                self.answer_cluster(request, caller).await
-            }
-            // Another node may ask what a leader answers, not command this one's own things.
-            Ok((_, Caller { origin: Origin::Node(_), .. })) => unknown().await,
-            Ok((mut request, caller)) => {
-                request.extensions_mut().insert(caller);
-                self.call(request).await
-            }
+            Ok((request, caller)) => self.dispatch(request, caller).await,
             Err(response) => response,
         };
-        if response.extensions_mut().remove::<Unrouted>().is_none() {
+        // An engine's answer has its own.
+        let bare = response.extensions_mut().remove::<Unrouted>().is_some()
+            || response.headers().contains_key(API_VERSION);
+        if !bare {
             self.add_headers(response.headers_mut());
         }
         response
+    }
+
+    async fn dispatch(&self, mut request: Request<Body>, caller: Caller) -> Response {
+        let asked_here = caller.origin == Origin::Socket;
+        match Family::of(request.uri().path()) {
+            Family::Cluster => self.answer_cluster(request, caller).await,
+            Family::Networks if asked_here => self.answer_networks(request, caller).await,
+            Family::Events if asked_here => self.answer_events(request, caller).await,
+            Family::Networks | Family::Events => self.answer_cluster(request, caller).await,
+            // Another node may ask what a leader answers, not command this one's own things.
+            Family::Node | Family::Engine if !asked_here => unknown(),
+            Family::Engine if let Some(engine) = self.nodes.now().engine() => {
+                proxy::forward(&engine, request).await
+            }
+            Family::Node | Family::Engine => {
+                request.extensions_mut().insert(caller);
+                self.call(request).await
+            }
+        }
+    }
+
+    /// The newest API version that we speak here: no newer than the engine's, so that nobody
+    /// asks it for what it does not know.
+    fn newest(&self) -> (u16, u16) {
+        self.nodes.now().engine().map_or(API_MAX, |engine| engine.api_version.min(API_MAX))
     }
 
     /// Takes the version off the path and finds out who asks.
@@ -65,10 +86,11 @@ impl Server {
         mut request: Request<Body>,
         origin: Origin,
     ) -> Result<(Request<Body>, Caller), Response> {
-        let (version, path) = match parse(request.uri().path()) {
+        let newest = self.newest();
+        let (version, path) = match parse(request.uri().path(), newest) {
             Asked::Route { version, path } => (version, path.to_owned()),
             Asked::TooNew(asked) => {
-                let (major, minor) = API_MAX;
+                let (major, minor) = newest;
                 let message = format!(
                     "client version {asked} is too new. Maximum supported API version is \
                      {major}.{minor}"
@@ -93,7 +115,7 @@ impl Server {
 
     /// Answers what concerns the whole cluster: here if this node leads, else where the leader
     /// is. Everything is repeated under one request id, so trying again is safe.
-    async fn answer_cluster(&self, request: Request<Body>, caller: Caller) -> Response {
+    pub(super) async fn answer_cluster(&self, request: Request<Body>, caller: Caller) -> Response {
         let (parts, body) = request.into_parts();
         let body = match body::collect(body).await {
             Ok(body) => body,
@@ -177,9 +199,9 @@ impl Server {
     }
 
     fn add_headers(&self, headers: &mut HeaderMap) {
-        let (major, minor) = API_MAX;
+        let (major, minor) = self.newest();
         if let Ok(version) = HeaderValue::try_from(format!("{major}.{minor}")) {
-            headers.insert("Api-Version", version);
+            headers.insert(API_VERSION, version);
         }
         headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
         headers.insert("Ostype", HeaderValue::from_static("linux"));
@@ -208,19 +230,28 @@ impl Tried {
     }
 }
 
+/// A path that no route has: what Docker Engine would do, or nothing that anybody knows.
+pub(super) async fn unrouted(uri: Uri) -> Response {
+    if is_of_engine(uri.path()) {
+        let text = "this node runs containers without Docker Engine; use service create";
+        return Problem::not_implemented(text).into_response();
+    }
+    unknown()
+}
+
 /// 404, without the headers that say who we are: as Docker does.
-pub(super) async fn unknown() -> Response {
+pub(super) fn unknown() -> Response {
     let mut response = Problem::new(404, "page not found").into_response();
     response.extensions_mut().insert(Unrouted);
     response
 }
 
 /// OPTIONS is answered empty, any other wrong method as an unknown path.
-pub(super) async fn wrong_method(method: Method) -> Response {
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
-    unknown().await
+    unrouted(uri).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -238,14 +269,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Spoken {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self(API_MAX)))
     }
-}
-
-/// What only the leader knows for certain. The rest concerns this node.
-fn is_about_cluster(path: &str) -> bool {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    matches!(path, "swarm" | "swarm/update" | "swarm/unlockkey")
-        || matches!(path.split('/').next(), Some("nodes" | "services" | "tasks"))
-        || path.starts_with("skep/tokens/")
 }
 
 /// The client's request id, or a new one.
@@ -272,7 +295,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, Problem> {
         .map_err(|error| Problem::bad_request(format!("bad path: {error}")))
 }
 
-fn rebuild(parts: &Parts, body: &Bytes) -> Request<Body> {
+pub(super) fn rebuild(parts: &Parts, body: &Bytes) -> Request<Body> {
     Request::from_parts(parts.clone(), Body::from(body.clone()))
 }
 

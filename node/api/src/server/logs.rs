@@ -35,7 +35,7 @@ pub(super) fn wanted(query: &Query) -> Result<Wanted, Problem> {
 }
 
 /// `1700000000`, `1700000000.5` or RFC 3339.
-fn since(text: &str) -> Result<u64, Problem> {
+pub(super) fn since(text: &str) -> Result<u64, Problem> {
     if text.is_empty() {
         return Ok(0);
     }

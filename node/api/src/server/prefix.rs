@@ -1,6 +1,6 @@
 //! The version in front of a path: `/v1.41/info` and `/info` are one route.
 
-use super::{API_MAX, API_MIN};
+use super::API_MIN;
 
 /// What a path asks for.
 #[derive(Debug, Eq, PartialEq)]
@@ -13,16 +13,17 @@ pub(super) enum Asked<'a> {
     TooOld(&'a str),
 }
 
-pub(super) fn parse(path: &str) -> Asked<'_> {
-    let newest = Asked::Route { version: API_MAX, path };
-    let Some(rest) = path.strip_prefix("/v") else { return newest };
-    let Some((text, _)) = rest.split_once('/') else { return newest };
+/// Without a version, a path asks for the newest.
+pub(super) fn parse(path: &str, newest: (u16, u16)) -> Asked<'_> {
+    let whole = Asked::Route { version: newest, path };
+    let Some(rest) = path.strip_prefix("/v") else { return whole };
+    let Some((text, _)) = rest.split_once('/') else { return whole };
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return newest;
+        return whole;
     }
     let mut numbers = text.split('.').map(|number| number.parse::<u16>().unwrap_or(u16::MAX));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if API_MAX < version {
+    if newest < version {
         Asked::TooNew(text)
     } else if version < API_MIN {
         Asked::TooOld(text)
@@ -51,7 +52,7 @@ mod tests {
             ("/v1.10/info", Asked::TooOld("1.10")),
             ("/v1/info", Asked::TooOld("1")),
         ] {
-            assert_eq!(parse(path), asked, "{path}");
+            assert_eq!(parse(path, (1, 50)), asked, "{path}");
         }
     }
 }

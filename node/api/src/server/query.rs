@@ -14,7 +14,7 @@ use crate::filters::Filters;
 pub(super) struct Query(HashMap<String, String>);
 
 impl Query {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut values = HashMap::new();
         for (name, value) in pairs(text) {
             values.entry(name).or_insert(value);

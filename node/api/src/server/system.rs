@@ -4,11 +4,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Value, json};
 
 use super::reply::{Answer, empty, ok};
-use super::{Node, body};
+use super::{API_MAX, Node, body, proxy};
 use crate::cluster::Caller;
 use crate::wire::status::LeaveRequest;
+use crate::wire::system::{Info, Version};
 
 /// Whether anybody is there; every command of Docker's CLI begins with it.
 pub(super) async fn ping(State(node): State<Node>, method: Method) -> Response {
@@ -23,12 +25,52 @@ pub(super) async fn ping(State(node): State<Node>, method: Method) -> Response {
     response
 }
 
+/// Ours; with a Docker Engine behind us, its answer with our parts in it.
 pub(super) async fn version(State(node): State<Node>) -> Answer {
-    ok(&node.version().await?)
+    let mut ours = node.version().await?;
+    let Some(engine) = node.engine() else { return ok(&ours) };
+    let (major, minor) = engine.api_version.min(API_MAX);
+    ours.api_version = format!("{major}.{minor}");
+    match proxy::ask(&engine, "/version").await {
+        Ok(theirs) => ok(&merged_version(&ours, theirs)),
+        Err(_) => ok(&ours),
+    }
 }
 
+/// Ours; with a Docker Engine behind us, its answer with our parts in it.
 pub(super) async fn info(State(node): State<Node>) -> Answer {
-    ok(&node.info().await?)
+    let mut ours = node.info().await?;
+    let Some(engine) = node.engine() else { return ok(&ours) };
+    match proxy::ask(&engine, "/info").await {
+        Ok(theirs) => ok(&merged_info(&ours, theirs)),
+        Err(problem) => {
+            ours.warnings.push(format!("WARNING: {problem}"));
+            ok(&ours)
+        }
+    }
+}
+
+fn merged_version(ours: &Version, mut theirs: Value) -> Value {
+    let components = serde_json::to_value(&ours.components).unwrap_or_default();
+    if let (Some(Value::Array(all)), Value::Array(added)) =
+        (theirs.get_mut("Components"), components)
+    {
+        all.splice(0..0, added);
+    }
+    theirs["Platform"] = json!({"Name": ours.platform.as_ref().map_or("", |p| &p.name)});
+    theirs["ApiVersion"] = ours.api_version.clone().into();
+    theirs["MinAPIVersion"] = ours.min_api_version.clone().into();
+    theirs
+}
+
+fn merged_info(ours: &Info, mut theirs: Value) -> Value {
+    theirs["Swarm"] = serde_json::to_value(&ours.swarm).unwrap_or_default();
+    theirs["SystemStatus"] = serde_json::to_value(&ours.system_status).unwrap_or_default();
+    let before = theirs["Warnings"].as_array().cloned();
+    let mut warnings = before.unwrap_or_default();
+    warnings.extend(ours.warnings.iter().cloned().map(Value::String));
+    theirs["Warnings"] = if warnings.is_empty() { Value::Null } else { warnings.into() };
+    theirs
 }
 
 pub(super) async fn status(State(node): State<Node>) -> Answer {

@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::client::{Client, LogsOf, LogsShown};
 use crate::cluster::{
-    Caller, LogLine, LogOptions, LogSource, LogStream, NewService, Problem, ProblemKind, Pull,
-    Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Engine, EventsWanted, LogLine, LogOptions, LogSource, LogStream, NewService, Problem,
+    ProblemKind, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use crate::filters::Filters;
 use crate::lookup;
+use crate::wire::event::Event;
 use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
+use crate::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use crate::wire::node::NodeSpec;
 use crate::wire::service::{Service, ServiceSpec};
 use crate::wire::status::StatusReport;
@@ -37,6 +39,8 @@ enum Leads {
 #[derive(Debug)]
 struct Fake {
     leads: Leads,
+    /// A Docker Engine behind it.
+    engine: Option<Engine>,
     /// So many writes are first answered "not confirmed".
     unconfirmed: AtomicU32,
     /// So many requests are first answered "not leader".
@@ -50,6 +54,7 @@ impl Fake {
     fn new(leads: Leads) -> Arc<Self> {
         Arc::new(Self {
             leads,
+            engine: None,
             unconfirmed: AtomicU32::new(0),
             deposed: AtomicU32::new(0),
             seen: std::sync::Mutex::default(),
@@ -71,6 +76,52 @@ impl Fake {
 
 fn count_down(counter: &AtomicU32) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+impl crate::cluster::Engines for Fake {
+    fn engine(&self) -> Option<Engine> {
+        self.engine.clone()
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::cluster::Events for Fake {
+    async fn events(&self, _: EventsWanted) -> Result<mpsc::Receiver<Event>, Problem> {
+        let (sender, events) = mpsc::channel(1);
+        let event = Event { kind: "service".to_owned(), ..Event::default() };
+        sender.try_send(event).map_err(|error| Problem::new(500, error.to_string()))?;
+        Ok(events)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::cluster::Networks for Fake {
+    async fn networks(&self, _: &Caller) -> Result<Vec<Network>, Problem> {
+        Ok(vec![Network { name: "ov1".to_owned(), id: "ov1id".to_owned(), ..Network::default() }])
+    }
+
+    async fn network(&self, caller: &Caller, reference: &str) -> Result<Network, Problem> {
+        let all = self.networks(caller).await?;
+        let all = all.iter().map(|network| (&*network.id, &*network.name, network));
+        lookup::find("network", reference, all).cloned()
+    }
+
+    async fn create_network(&self, _: &Caller, new: NewNetwork) -> Result<NetworkCreated, Problem> {
+        self.note(format!("network {}", new.name));
+        Ok(NetworkCreated { id: "new".to_owned(), warning: String::new() })
+    }
+
+    async fn remove_network(&self, caller: &Caller, reference: &str) -> Result<(), Problem> {
+        self.network(caller, reference).await.map(|_| ())
+    }
+
+    async fn prune_networks(&self, _: &Caller, _: &Filters) -> Result<NetworksPruned, Problem> {
+        Ok(NetworksPruned::default())
+    }
+
+    fn local_networks(&self) -> Vec<Network> {
+        vec![Network { name: "gw".to_owned(), id: "gwid".to_owned(), ..Network::default() }]
+    }
 }
 
 #[async_trait::async_trait]

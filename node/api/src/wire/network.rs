@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ObjectVersion, zero};
+use super::{ObjectVersion, nullable, zero};
 
 /// A published port.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -112,4 +112,149 @@ pub struct SwarmNetwork {
     /// Its address ranges.
     #[serde(rename = "IPAMOptions", skip_serializing_if = "zero")]
     pub ipam_options: Option<Value>,
+}
+
+/// A network, as `/networks` shows it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Network {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// When it was created.
+    pub created: String,
+    /// `swarm` or `local`.
+    pub scope: String,
+    /// `overlay`, `bridge`, …
+    pub driver: String,
+    /// Whether IPv4 is on, on this node.
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: bool,
+    /// Whether IPv6 is on.
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: bool,
+    /// Its addresses.
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    /// Whether it has no way out.
+    pub internal: bool,
+    /// Whether containers outside of services may join.
+    pub attachable: bool,
+    /// Whether it is the one of published ports.
+    pub ingress: bool,
+    /// The network that its configuration comes from.
+    pub config_from: ConfigFrom,
+    /// Whether it is only a configuration.
+    pub config_only: bool,
+    /// Containers on this node that joined it; `null` for networks of the cluster.
+    pub containers: Option<BTreeMap<String, Value>>,
+    /// Options of the driver; `null` for networks of the cluster that have none.
+    pub options: Option<BTreeMap<String, String>>,
+    /// Labels; `null` for networks of the cluster that have none.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Nodes that have it.
+    #[serde(skip_serializing_if = "zero")]
+    pub peers: Vec<Value>,
+    /// Services on it, where they are asked for.
+    #[serde(skip_serializing_if = "zero")]
+    pub services: BTreeMap<String, Value>,
+}
+
+/// Address ranges of a network.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Ipam {
+    /// `default`.
+    pub driver: String,
+    /// Its options; `null` if there are none.
+    pub options: Option<BTreeMap<String, String>>,
+    /// Ranges.
+    #[serde(with = "nullable")]
+    pub config: Vec<IpamConfig>,
+}
+
+/// One address range.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct IpamConfig {
+    /// `10.0.1.0/24`.
+    #[serde(skip_serializing_if = "zero")]
+    pub subnet: String,
+    /// Part of it that addresses are given from.
+    #[serde(rename = "IPRange", skip_serializing_if = "zero")]
+    pub ip_range: String,
+    /// Address of the gateway.
+    #[serde(skip_serializing_if = "zero")]
+    pub gateway: String,
+    /// Addresses that are not given out.
+    #[serde(skip_serializing_if = "zero")]
+    pub auxiliary_addresses: BTreeMap<String, String>,
+}
+
+/// The network that a configuration comes from.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigFrom {
+    /// Its name.
+    pub network: String,
+}
+
+/// A network to create.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NewNetwork {
+    /// Name.
+    pub name: String,
+    /// `overlay`, `bridge`, …; empty means `bridge`.
+    pub driver: String,
+    /// `swarm` or `local`; empty means as the driver is.
+    pub scope: String,
+    /// Whether IPv6 is on.
+    #[serde(rename = "EnableIPv6", skip_serializing_if = "zero")]
+    pub enable_ipv6: Option<bool>,
+    /// Its addresses.
+    #[serde(rename = "IPAM")]
+    pub ipam: Option<Ipam>,
+    /// Whether it has no way out.
+    pub internal: bool,
+    /// Whether containers outside of services may join.
+    pub attachable: bool,
+    /// Whether it is the one of published ports.
+    pub ingress: bool,
+    /// Whether it is only a configuration.
+    pub config_only: bool,
+    /// The network that its configuration comes from.
+    pub config_from: Option<ConfigFrom>,
+    /// Options of the driver.
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NewNetwork {
+    /// Whether it belongs to the cluster, not to one node.
+    #[must_use]
+    pub fn is_of_cluster(&self) -> bool {
+        self.driver == "overlay" || self.scope == "swarm" || self.ingress
+    }
+}
+
+/// Answer of a request that creates a network.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkCreated {
+    /// Id.
+    pub id: String,
+    /// What the user should know.
+    pub warning: String,
+}
+
+/// Answer of a request that removes the networks that nobody uses.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworksPruned {
+    /// Their names.
+    #[serde(with = "nullable")]
+    pub networks_deleted: Vec<String>,
 }

@@ -58,6 +58,7 @@ impl State {
         for (raft_id, founder) in founders {
             self.put_node(new_node(at, *raft_id, founder));
         }
+        self.create_ingress(at, id);
         self.revise();
         Ok(at.created(ObjectKey::Cluster))
     }

@@ -1,13 +1,11 @@
-//! The cluster object and networks.
+//! The cluster object.
 
-use crate::change::ObjectKey;
 use crate::command::{Applied, Refused};
-use crate::id::{Index, NetworkId, TokenId};
-use crate::object::{Cluster, ClusterSpec, Network, NetworkSpec};
-use crate::service::ServiceSpec;
+use crate::id::{Index, TokenId};
+use crate::object::{Cluster, ClusterSpec};
 use crate::state::State;
 
-use super::{At, not_found, taken, touched};
+use super::{At, touched};
 
 /// Settings that are kept as they came: every field of Docker's, many times over.
 const CLUSTER_BYTES_MAX: usize = 16 * 1024;
@@ -66,55 +64,6 @@ impl State {
             return Err(Refused::Precondition("there are no more generations of keys".to_owned()));
         };
         self.put_cluster(Cluster { psk_epoch, ..touched(cluster, at) });
-        Ok(at.applied())
-    }
-
-    pub(super) fn create_network(
-        &mut self,
-        at: At,
-        id: NetworkId,
-        spec: &NetworkSpec,
-    ) -> Result<Applied, Refused> {
-        check_name(&spec.name)?;
-        if self.networks.contains_key(&id) || self.network_by_name(&spec.name).is_some() {
-            return Err(taken("network", &spec.name));
-        }
-        let ingress = self.networks.values().find(|network| network.spec.ingress);
-        if let Some(other) = ingress.filter(|_| spec.ingress) {
-            let text = format!("ingress network ({}) is already present", other.id);
-            return Err(Refused::Precondition(text));
-        }
-        self.put_network(Network {
-            id,
-            spec: spec.clone(),
-            vni: 0,
-            subnets: spec.subnets.clone(),
-            spec_version: at.index,
-            modified: at.index,
-            created_at: at.now,
-        });
-        self.revise();
-        Ok(at.created(ObjectKey::Network(id)))
-    }
-
-    pub(super) fn remove_network(&mut self, at: At, id: NetworkId) -> Result<Applied, Refused> {
-        if !self.networks.contains_key(&id) {
-            return Err(not_found("network", id));
-        }
-        let attached = |spec: &ServiceSpec| spec.task.networks.iter().any(|n| n.network == id);
-        if let Some(service) = self.services.values().find(|service| attached(&service.spec)) {
-            let text = format!("network {id} is in use by service {}", service.id);
-            return Err(Refused::Precondition(text));
-        }
-        let using = self.tasks.values().find(|task| {
-            !task.status.state.is_terminal() && task.spec.networks.iter().any(|n| n.network == id)
-        });
-        if let Some(task) = using {
-            let text = format!("network {id} is in use by task {}", task.id);
-            return Err(Refused::Precondition(text));
-        }
-        self.drop_network(id);
-        self.revise();
         Ok(at.applied())
     }
 }

@@ -342,13 +342,17 @@ fn networks_are_named_once_and_one_is_the_ingress() {
         id: id(seed),
         spec: model::NetworkSpec { name: name.to_owned(), ingress, ..Default::default() },
     };
-    world.ok(create(1, "ov1", true));
+    world.ok(create(1, "ov1", false));
     assert_eq!(
         refusal(world.apply(create(2, "ov1", false))),
         "network with name ov1 already exists"
     );
-    let text = format!("ingress network ({}) is already present", id(1));
+    // A new cluster has one.
+    let ingress = world.state.network_by_name("ingress").unwrap().id;
+    let text = format!("ingress network ({ingress}) is already present");
     assert_eq!(refusal(world.apply(create(2, "ov2", true))), text);
+    world.ok(Command::RemoveNetwork(ingress));
+    world.ok(create(2, "ov2", true));
     let mut user = spec("web");
     user.task.networks.push(model::service::NetworkAttachment {
         network: id(1),
@@ -361,6 +365,35 @@ fn networks_are_named_once_and_one_is_the_ingress() {
     assert_eq!(refusal(world.apply(Command::RemoveNetwork(id(1)))), text);
     world.ok(Command::RemoveService { id: service_id(1) });
     world.ok(Command::RemoveNetwork(id(1)));
+}
+
+#[test]
+fn networks_get_subnets_and_numbers_that_are_free() {
+    let mut world = World::founded();
+    let mut create = |seed, subnet: &str| {
+        let subnets = (!subnet.is_empty())
+            .then(|| model::Subnet { subnet: subnet.to_owned(), ..Default::default() });
+        let spec = model::NetworkSpec {
+            name: format!("n{seed}"),
+            subnets: subnets.into_iter().collect(),
+            ..Default::default()
+        };
+        let id = model::NetworkId::from_bytes([seed; 16]);
+        world.ok(Command::CreateNetwork { id, spec });
+        let network = world.state.network(id).unwrap();
+        let subnet = &network.subnets[0];
+        (network.vni, subnet.subnet.clone(), subnet.gateway.clone())
+    };
+    // The ingress network has the first of both.
+    assert_eq!(create(1, ""), (4_097, "10.0.1.0/24".to_owned(), "10.0.1.1".to_owned()));
+    assert_eq!(create(2, "10.0.2.0/23").0, 4_098);
+    assert_eq!(create(3, ""), (4_099, "10.0.4.0/24".to_owned(), "10.0.4.1".to_owned()));
+    world.ok(Command::RemoveNetwork(model::NetworkId::from_bytes([1; 16])));
+    let spec = model::NetworkSpec { name: "n4".to_owned(), ..Default::default() };
+    let id = model::NetworkId::from_bytes([4; 16]);
+    world.ok(Command::CreateNetwork { id, spec });
+    let network = world.state.network(id).unwrap();
+    assert_eq!((network.vni, network.subnets[0].subnet.as_str()), (4_097, "10.0.1.0/24"));
 }
 
 #[test]
