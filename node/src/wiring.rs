@@ -34,6 +34,7 @@ use tracing::info;
 use crate::admission::{self, Admitted};
 use crate::agency::Agency;
 use crate::config::{Beginning, Config, RuntimeChoice};
+use crate::convert;
 use crate::datadir::{DataDir, DataDirError};
 use crate::dispatch::{Dispatcher, Served};
 use crate::events::Events;
@@ -363,6 +364,7 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         started: Instant::now(),
         started_at: crate::front::status::unix_nanos(),
         events: parts.events.clone(),
+        trust: convert::trust(&base.channels.credentials.borrow().ca.0),
         description: base.description.clone(),
         store: parts.store.clone(),
         leadership: parts.leadership.clone(),

@@ -60,6 +60,8 @@ pub enum Kind {
     Seeded,
     /// A cluster of one, with containers.
     Alone,
+    /// A cluster of one; tasks are pretended.
+    Pretended,
 }
 
 /// What a daemon answered.
@@ -123,6 +125,9 @@ impl Lab {
         match self.kind {
             Kind::Alone => {
                 command.args(["--found", "--runtime", "embedded"]);
+            }
+            Kind::Pretended => {
+                command.args(["--found", "--runtime", "fake"]);
             }
             Kind::Seeded => {
                 command.args(["--runtime", "fake"]);

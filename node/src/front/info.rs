@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use api::wire::system::{
-    ClusterInfo, Component, Info, PlatformName, SwarmInfo, SwarmPeer, Version,
-};
-use api::wire::{ObjectVersion, time};
-use model::UnixNanos;
+use api::wire::system::{Component, Info, PlatformName, Plugins, SwarmInfo, SwarmPeer, Version};
+use api::wire::time;
 use serde_json::json;
 
 use super::Front;
+use crate::convert;
 
 /// The newest Engine API whose shapes we speak.
 const API_VERSION: &str = "1.50";
@@ -23,7 +21,15 @@ pub(super) fn version() -> Version {
         components: vec![Component {
             name: "Skep".to_owned(),
             version: version.clone(),
-            details: std::collections::BTreeMap::new(),
+            details: [
+                ("ApiVersion", API_VERSION),
+                ("Arch", docker_arch()),
+                ("Experimental", "false"),
+                ("MinAPIVersion", API_VERSION_MIN),
+                ("Os", "linux"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         }],
         version,
         api_version: API_VERSION.to_owned(),
@@ -79,6 +85,18 @@ impl Front {
             system_time: time::format(super::status::unix_nanos().0),
             logging_driver: "json-file".to_owned(),
             cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_version: cgroup_version().to_owned(),
+            plugins: Plugins {
+                volume: vec!["local".to_owned()],
+                network: vec!["overlay".to_owned()],
+                authorization: Vec::new(),
+                log: vec!["json-file".to_owned()],
+            },
+            other: [
+                ("CDISpecDirs".to_owned(), json!([])),
+                ("KernelMemoryTCP".to_owned(), json!(false)),
+            ]
+            .into(),
             kernel_version: uname.release().to_string_lossy().into_owned(),
             operating_system: "Linux".to_owned(),
             os_type: "linux".to_owned(),
@@ -120,23 +138,15 @@ impl Front {
             remote_managers: peers.collect(),
             nodes: state.as_ref().map_or(0, |state| n(state.nodes().count())),
             managers: n(voters.len()),
-            cluster: cluster.map(|cluster| ClusterInfo {
-                id: cluster.id.to_string(),
-                version: ObjectVersion { index: cluster.spec_version.0 },
-                created_at: time::format(cluster.created_at.0),
-                updated_at: time::format(UnixNanos::default().0),
-                spec: json!({
-                    "Name": "default",
-                    "Labels": cluster.spec.labels,
-                    "Orchestration": {"TaskHistoryRetentionLimit": cluster.spec.task_history_limit},
-                    "Raft": {}, "Dispatcher": {}, "CAConfig": {}, "TaskDefaults": {},
-                    "EncryptionConfig": {"AutoLockManagers": false},
-                }),
-                ..ClusterInfo::default()
-            }),
+            cluster: cluster.map(|cluster| convert::cluster(&cluster, &self.trust)),
             ..SwarmInfo::default()
         }
     }
+}
+
+/// Which hierarchy this machine has, as Docker counts them.
+fn cgroup_version() -> &'static str {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" }
 }
 
 fn n(count: usize) -> u64 {
