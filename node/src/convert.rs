@@ -3,12 +3,14 @@
 //! What the model has no place for is refused, never dropped: a container must not
 //! run with less than its user asked for.
 
+mod cluster;
 mod network;
 pub(crate) mod read;
 mod show;
 mod show_spec;
 pub(crate) mod words;
 
+pub(crate) use cluster::{cluster, trust};
 pub(crate) use network::{network, network_spec};
 pub(crate) use read::{node_spec, service_spec};
 pub(crate) use show::{RaftView, node, service, task};

@@ -21,7 +21,7 @@ use api::cluster::{
 use api::filters::Filters;
 use api::wire::event::Event;
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
-use api::wire::node::{Node, NodeSpec};
+use api::wire::node::{Node, NodeSpec, TlsInfo};
 use api::wire::service::Service;
 use api::wire::status::StatusReport;
 use api::wire::swarm::{InitRequest, JoinRequest, Rotate, Swarm, SwarmSpec, UnlockKey};
@@ -66,6 +66,8 @@ pub(crate) struct Front {
     pub(crate) eligible: bool,
     pub(crate) started: Instant,
     pub(crate) started_at: UnixNanos,
+    /// Whose signature the nodes of the cluster trust.
+    pub(crate) trust: TlsInfo,
     pub(crate) events: Events,
     pub(crate) description: NodeDescription,
     pub(crate) store: Option<Store>,
@@ -150,6 +152,7 @@ impl Front {
                 .map(|status| status.voters.values().copied().collect())
                 .unwrap_or_default(),
             suspects: silent.map(|member| member.id).collect::<BTreeSet<_>>(),
+            trust: self.trust.clone(),
         }
     }
 

@@ -27,6 +27,7 @@ use tracing::info;
 use crate::admission::{self, Admitted};
 use crate::agency::Agency;
 use crate::config::{Beginning, Place};
+use crate::convert;
 use crate::daemon::Machine;
 use crate::dispatch::{Dispatcher, Served};
 use crate::error::{NodeError, chain};
@@ -279,6 +280,7 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         started: Instant::now(),
         started_at: crate::front::status::unix_nanos(),
         events: parts.events.clone(),
+        trust: convert::trust(&base.channels.credentials.borrow().ca.0),
         description: base.description.clone(),
         store: parts.store.clone(),
         credentials: base.channels.credentials.subscribe(),

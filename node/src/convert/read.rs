@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::words;
 
+/// Docker's word for isolation as usual.
+const DEFAULT: &str = "default";
+
 /// Finds the networks that a spec names by id or name.
 pub(crate) type FindNetwork<'a> = &'a dyn Fn(&str) -> Result<NetworkId, Problem>;
 
@@ -156,7 +159,8 @@ fn container_spec(spec: from::ContainerSpec) -> Result<to::ContainerSpec, Proble
             selinux: text(some.selinux_context),
             credential_spec: text(some.credential_spec),
         }),
-        isolation: spec.isolation,
+        // As Docker: what was not said is filled in when the spec comes in.
+        isolation: if spec.isolation.is_empty() { DEFAULT.to_owned() } else { spec.isolation },
     })
 }
 

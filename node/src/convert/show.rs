@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use api::wire;
 use api::wire::ObjectVersion;
+use api::wire::node::TlsInfo;
 use api::wire::time::format;
 use crypto::NodeId;
 use model::node::DesiredRole;
-use model::{Grant, Node, Service, ServiceMode, Slot, State, Task, TaskState, UnixNanos};
+use model::{
+    Grant, Node, NodeState, Service, ServiceMode, Slot, State, Task, TaskState, UnixNanos,
+};
 
 use super::show_spec::{endpoint, platform, port, shown_resources, shown_service_spec, task_spec};
 use super::words;
@@ -21,6 +24,8 @@ pub(crate) struct RaftView {
     pub(crate) voters: BTreeSet<NodeId>,
     /// Nodes that gossip suspects.
     pub(crate) suspects: BTreeSet<NodeId>,
+    /// Whose signature all of them trust.
+    pub(crate) trust: TlsInfo,
 }
 
 /// A node.
@@ -46,13 +51,20 @@ pub(crate) fn node(node: &Node, raft: &RaftView) -> wire::node::Node {
             engine: wire::node::EngineDescription {
                 engine_version: description.version.clone(),
                 labels: description.engine_labels.clone(),
-                plugins: Vec::new(),
+                plugins: plugins(),
             },
-            ..wire::node::NodeDescription::default()
+            tls_info: raft.trust.clone(),
+            csi_info: Vec::new(),
         },
         status: wire::node::NodeStatus {
             state: words::word(words::NODE_STATE, node.status.state).to_owned(),
-            message: node.status.message.clone(),
+            // As Docker: a node that is well has nothing to say.
+            message: match node.status.state {
+                NodeState::Ready => String::new(),
+                NodeState::Unknown | NodeState::Down | NodeState::Disconnected => {
+                    node.status.message.clone()
+                }
+            },
             addr: addr.trim_matches(['[', ']']).to_owned(),
         },
         manager_status: votes.then(|| wire::node::ManagerStatus {
@@ -66,6 +78,15 @@ pub(crate) fn node(node: &Node, raft: &RaftView) -> wire::node::Node {
             addr: description.address.clone(),
         }),
     }
+}
+
+/// What tasks can use on every node, in Docker's words.
+fn plugins() -> Vec<wire::node::PluginDescription> {
+    let named = |(kind, name): (&str, &str)| wire::node::PluginDescription {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    };
+    [("Log", "json-file"), ("Network", "overlay"), ("Volume", "local")].map(named).into()
 }
 
 /// Docker's role. Every node with the key counts as a manager that may be asked;
@@ -122,7 +143,7 @@ fn status(service: &Service, state: &State) -> wire::service::ServiceStatus {
         let up = task
             .node
             .and_then(|id| state.node(id))
-            .is_some_and(|node| node.status.state != model::NodeState::Down);
+            .is_some_and(|node| node.status.state != NodeState::Down);
         let wanted = task.desired <= TaskState::Running;
         shown.desired_tasks += u64::from(wanted);
         shown.running_tasks += u64::from(up && wanted && task.status.state == TaskState::Running);
@@ -148,7 +169,8 @@ pub(crate) fn task(task: &Task) -> wire::task::Task {
         updated_at: format(task.updated_at.0),
         name: String::new(),
         labels: std::collections::BTreeMap::new(),
-        spec: task_spec(&task.spec),
+        // As Docker: the kind of runtime is said of the service only.
+        spec: wire::container::TaskSpec { runtime: String::new(), ..task_spec(&task.spec) },
         service_id: task.service.to_string(),
         slot: match task.slot {
             Slot::Replica(number) => number,

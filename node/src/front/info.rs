@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use api::wire::system::{
-    ClusterInfo, Component, Info, PlatformName, SwarmInfo, SwarmPeer, Version,
-};
-use api::wire::{ObjectVersion, time};
+use api::wire::system::{Component, Info, PlatformName, Plugins, SwarmInfo, SwarmPeer, Version};
+use api::wire::time;
 use model::NodeDescription;
 use runtime::Runtime;
+use serde_json::json;
 
 use super::Front;
-use crate::entrance;
+use crate::convert;
 use crate::exile::REMOVED;
 
 /// The newest Engine API whose shapes we speak.
 const API_VERSION: &str = "1.50";
 const API_VERSION_MIN: &str = "1.24";
-/// UDP port of the overlay.
-const DATA_PATH_PORT: u32 = 7965;
 
 pub(crate) fn version() -> Version {
     let uname = rustix::system::uname();
@@ -27,7 +24,15 @@ pub(crate) fn version() -> Version {
         components: vec![Component {
             name: "Skep".to_owned(),
             version: version.clone(),
-            details: std::collections::BTreeMap::new(),
+            details: [
+                ("ApiVersion", API_VERSION),
+                ("Arch", docker_arch()),
+                ("Experimental", "false"),
+                ("MinAPIVersion", API_VERSION_MIN),
+                ("Os", "linux"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         }],
         version,
         api_version: API_VERSION.to_owned(),
@@ -71,6 +76,18 @@ pub(crate) async fn machine(runtime: &dyn Runtime, description: &NodeDescription
         system_time: time::format(super::status::unix_nanos().0),
         logging_driver: "json-file".to_owned(),
         cgroup_driver: "cgroupfs".to_owned(),
+        cgroup_version: cgroup_version().to_owned(),
+        plugins: Plugins {
+            volume: vec!["local".to_owned()],
+            network: vec!["overlay".to_owned()],
+            authorization: Vec::new(),
+            log: vec!["json-file".to_owned()],
+        },
+        other: [
+            ("CDISpecDirs".to_owned(), json!([])),
+            ("KernelMemoryTCP".to_owned(), json!(false)),
+        ]
+        .into(),
         kernel_version: uname.release().to_string_lossy().into_owned(),
         operating_system: "Linux".to_owned(),
         os_type: "linux".to_owned(),
@@ -137,28 +154,15 @@ impl Front {
             remote_managers: peers.collect(),
             nodes: state.as_ref().map_or(0, |state| n(state.nodes().count())),
             managers: n(n_voters),
-            cluster: cluster.map(|cluster| cluster_info(&cluster)),
+            cluster: cluster.map(|cluster| convert::cluster(&cluster, &self.trust)),
             ..SwarmInfo::default()
         }
     }
 }
 
-/// The cluster object.
-pub(super) fn cluster_info(cluster: &model::Cluster) -> ClusterInfo {
-    ClusterInfo {
-        id: cluster.id.to_string(),
-        version: ObjectVersion { index: cluster.spec_version.0 },
-        created_at: time::format(cluster.created_at.0),
-        updated_at: time::format(cluster.created_at.0),
-        spec: entrance::show_spec(&cluster.spec),
-        default_addr_pool: cluster.spec.address_pools.clone(),
-        subnet_size: u32::from(cluster.spec.subnet_size),
-        data_path_port: match cluster.spec.data_path_port {
-            0 => DATA_PATH_PORT,
-            port => u32::from(port),
-        },
-        ..ClusterInfo::default()
-    }
+/// Which hierarchy this machine has, as Docker counts them.
+fn cgroup_version() -> &'static str {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" }
 }
 
 fn n(count: usize) -> u64 {

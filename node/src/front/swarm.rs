@@ -9,8 +9,8 @@ use crypto::{Authority, Role};
 use model::{Cluster, Command, Grant, Index, TokenId};
 use tokio::time::timeout;
 
-use super::{Front, info};
-use crate::entrance;
+use super::Front;
+use crate::{convert, entrance};
 
 /// Leaving: the farewell, containers that are removed, a store that closes.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
@@ -24,7 +24,10 @@ impl Front {
         let cluster = state.cluster().ok_or_else(Problem::no_cluster)?;
         let credentials = Arc::clone(&self.credentials.borrow());
         let authority = credentials.authority.as_ref().ok_or_else(Problem::worker)?;
-        Ok(Swarm { info: info::cluster_info(cluster), join_tokens: tokens(authority, cluster) })
+        Ok(Swarm {
+            info: convert::cluster(cluster, &self.trust),
+            join_tokens: tokens(authority, cluster),
+        })
     }
 
     pub(super) async fn write_swarm(

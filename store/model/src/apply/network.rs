@@ -12,10 +12,6 @@ use crate::state::State;
 use super::object::check_name;
 use super::{At, not_found, taken};
 
-/// Docker Swarm's pool: networks without a subnet of their own get a /24 of 10.0.0.0/8.
-const POOL: u32 = 10 << 24;
-/// Networks that the pool has room for.
-const POOL_SUBNETS: u32 = 1 << 16;
 /// Docker Swarm's first VXLAN number; those below are left to others on the same wire.
 const FIRST_VNI: u32 = 4_096;
 
@@ -71,16 +67,28 @@ impl State {
         });
     }
 
-    /// The lowest /24 of the pool that no network overlaps.
+    /// The lowest subnet of the cluster's pools that no network overlaps.
     fn free_subnet(&self) -> Option<Subnet> {
+        let spec = self.cluster.as_ref().map(|cluster| cluster.spec.clone()).unwrap_or_default();
         let subnets = self.networks.values().flat_map(|network| &network.subnets);
         let used: Vec<(u32, u32)> = subnets.filter_map(|used| range(&used.subnet)).collect();
-        let free = (0..POOL_SUBNETS).map(|number| POOL | (number << 8)).find(|first| {
-            let last = first | 0xff;
-            !used.iter().any(|(from, to)| *from <= last && *first <= *to)
-        })?;
-        let subnet = format!("{}/24", Ipv4Addr::from(free));
+        let pools = spec.address_pools.iter().filter_map(|pool| range(pool));
+        let free = pools.filter_map(|pool| free_in(pool, spec.subnet_size, &used)).next()?;
+        let subnet = format!("{}/{}", Ipv4Addr::from(free), spec.subnet_size);
         Some(with_gateway(&Subnet { subnet, ..Subnet::default() }))
+    }
+
+    /// After other pools were set: an ingress network that the old ones gave its subnet, in a
+    /// cluster without other networks, gets a new one. That is the case of `swarm init`.
+    pub(super) fn move_ingress(&mut self, at: At) {
+        let mut networks = self.networks.values();
+        let (Some(only), None) = (networks.next().cloned(), networks.next()) else { return };
+        if !only.spec.ingress || !only.spec.subnets.is_empty() || !self.services.is_empty() {
+            return;
+        }
+        self.drop_network(only.id);
+        let subnets = self.free_subnet().into_iter().collect();
+        self.put_network(Network { subnets, modified: at.index, ..Network::clone(&only) });
     }
 
     /// The lowest VXLAN number that no network has.
@@ -116,6 +124,20 @@ impl State {
     }
 }
 
+/// The lowest subnet of that prefix length in `pool` that none of `used` overlaps.
+fn free_in((first, last): (u32, u32), prefix: u8, used: &[(u32, u32)]) -> Option<u32> {
+    let size = 1_u32.checked_shl(32_u32.checked_sub(u32::from(prefix))?)?;
+    let mut at = first;
+    loop {
+        let end = at.checked_add(size - 1).filter(|end| *end <= last)?;
+        match used.iter().find(|(from, to)| *from <= end && at <= *to) {
+            None => return Some(at),
+            // Behind whoever is in the way, at the next address that a subnet may begin with.
+            Some((_, to)) => at = to.checked_add(1)?.checked_next_multiple_of(size)?,
+        }
+    }
+}
+
 /// First and last address of `10.0.1.0/24`; nothing for IPv6.
 fn range(cidr: &str) -> Option<(u32, u32)> {
     let (address, length) = cidr.split_once('/')?;
@@ -140,6 +162,21 @@ fn with_gateway(subnet: &Subnet) -> Subnet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subnets_are_the_lowest_free_ones_and_end_with_their_pool() {
+        let pool = range("10.200.0.0/22").unwrap();
+        let used = |texts: &[&str]| texts.iter().filter_map(|text| range(text)).collect::<Vec<_>>();
+        let free = |prefix, texts: &[&str]| {
+            free_in(pool, prefix, &used(texts)).map(|at| Ipv4Addr::from(at).to_string())
+        };
+        assert_eq!(free(24, &[]).as_deref(), Some("10.200.0.0"));
+        assert_eq!(free(24, &["10.200.0.0/24", "10.200.1.7/32"]).as_deref(), Some("10.200.2.0"));
+        assert_eq!(free(25, &["10.200.0.0/26"]).as_deref(), Some("10.200.0.128"));
+        assert_eq!(free(24, &["10.0.0.0/8"]), None);
+        assert_eq!(free(21, &[]), None, "larger than the pool");
+        assert_eq!(free_in((0, u32::MAX), 0, &[]), None, "a size that no number holds");
+    }
 
     #[test]
     fn a_gateway_is_the_first_address_of_a_subnet() {

@@ -41,7 +41,12 @@ impl State {
                 next.revoked_tokens.insert(before);
             }
         }
+        let moved = (&next.spec.address_pools, next.spec.subnet_size)
+            != (&cluster.spec.address_pools, cluster.spec.subnet_size);
         self.put_cluster(next);
+        if moved {
+            self.move_ingress(at);
+        }
         self.revise();
         Ok(at.applied())
     }
