@@ -134,7 +134,8 @@ async fn a_token_at_a_worker_is_for_nodes_with_the_key() {
         Credentials::candidate(std::sync::Arc::new(NodeKeys::generate().unwrap()), &token);
 
     let (near, far) = duplex(64 << 10);
-    let knocking = dial(near, &candidate, &token.gate_key(), b"", HANDSHAKE_DEADLINE);
+    let gate = token.gate_key();
+    let knocking = dial(near, &candidate, &gate, b"", HANDSHAKE_DEADLINE);
     let relayed = async {
         let met = meet(far, &worker, &memory, b"", HANDSHAKE_DEADLINE).await.unwrap();
         let Met::ForKeyHolders { io: mut from, read } = met else { panic!("a worker let it in") };
