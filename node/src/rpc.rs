@@ -5,9 +5,9 @@ use std::sync::Arc;
 use api::cluster::Origin;
 use api::server::{Limits, Server};
 use crypto::stream::{Code, Context, Offer, Router, Status};
-use crypto::{Credentials, NodeId, Role, Standing};
+use crypto::{Credentials, NodeId, Peer, Role, Standing};
 use membership::{Membership, View};
-use model::Grant;
+use model::{Grant, State, TokenId};
 use runtime::Runtime;
 use store::Store;
 use tokio::sync::watch;
@@ -186,17 +186,24 @@ pub(crate) fn for_eligible(node: &Eligible, router: Router) -> Router {
         })
 }
 
+/// Who gets a new certificate: an admitted worker, expired or not, that nobody put out. A node
+/// without a part in Raft has no state to ask; there, sessions of removed nodes do not come about.
+fn may_renew(peer: &Peer, state: &State) -> Result<(), Status> {
+    if peer.candidate || peer.role != Role::Worker {
+        return Err(Status::denied("only workers are given certificates"));
+    }
+    // A token that was revoked or rotated admits nobody; who came with it before, stays.
+    if state.cluster().is_some() && state.node(peer.id).is_none() {
+        return Err(Status::denied("this node is not part of the cluster (any more)"));
+    }
+    Ok(())
+}
+
 impl Eligible {
     /// A new certificate for a worker, even if its old one has expired.
     fn renew(&self, context: &Context) -> Result<RenewAnswer, Status> {
         let peer = &context.peer;
-        let state = Arc::clone(&self.store.state().borrow());
-        // A token that was revoked or rotated admits nobody; who came with it before, stays.
-        let removed =
-            state.cluster().is_some_and(|cluster| cluster.removed_nodes.contains_key(&peer.id));
-        if peer.candidate || peer.role != Role::Worker || removed {
-            return Err(Status::denied("this node gets no certificate"));
-        }
+        may_renew(peer, &self.store.state().borrow())?;
         let credentials = Arc::clone(&self.credentials.borrow());
         let authority = credentials
             .authority
@@ -219,5 +226,75 @@ impl Eligible {
         let server = Server::clone(&self.api);
         server.serve_io(tunnel, origin, Limits::default(), self.stop.clone()).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Admission, ClusterId, Command, Entry, Index, UnixNanos};
+
+    use super::*;
+
+    fn admission(n: u8, grant: Grant) -> Admission {
+        let ed25519 = [n; 32];
+        Admission {
+            id: NodeId::of_key(&ed25519),
+            ed25519,
+            x25519: [n; 32],
+            grant,
+            token: (grant == Grant::Worker).then_some((TokenId::from_bytes([n; 16]), 0)),
+            incarnation: 1,
+            description: model::NodeDescription::default(),
+        }
+    }
+
+    /// Node 1 founded; nodes 2 to 4 are workers with tokens of their own.
+    fn state(more: Vec<Command>) -> State {
+        let founders = vec![(1, admission(1, Grant::Eligible))];
+        let id = ClusterId::from_bytes([1; 16]);
+        let workers = (2..=4).map(|n| Command::Admit(admission(n, Grant::Worker)));
+        let commands = std::iter::once(Command::Found { id, founders }).chain(workers).chain(more);
+        let mut state = State::default();
+        for (index, command) in (1..).zip(commands) {
+            let entry = Entry { request: None, now: UnixNanos(index), command };
+            state.apply(Index(index), &entry).unwrap();
+        }
+        state
+    }
+
+    fn peer(n: u8, role: Role, standing: Standing) -> Peer {
+        let public = crypto::NodePublic { ed25519: [n; 32], x25519: [n; 32] };
+        Peer {
+            id: NodeId::of_key(&public.ed25519),
+            public,
+            role,
+            epoch: 1,
+            standing,
+            token: (role == Role::Worker).then_some([n; 16]),
+            candidate: false,
+            grant: None,
+        }
+    }
+
+    #[test]
+    fn who_gets_a_new_certificate() {
+        use Role::{Eligible, Worker};
+        use Standing::{Expired, Valid};
+        let removed = Command::RemoveNode { id: NodeId::of_key(&[3; 32]), force: true };
+        let revoked = Command::RevokeToken(TokenId::from_bytes([4; 16]));
+        let state = state(vec![removed, revoked]);
+        for (what, peer, expected) in [
+            ("a worker", peer(2, Worker, Valid), true),
+            ("a worker that was away for a day", peer(2, Worker, Expired), true),
+            ("a removed worker", peer(3, Worker, Expired), false),
+            ("a worker whose token was revoked since", peer(4, Worker, Expired), true),
+            ("a worker that was never admitted", peer(5, Worker, Valid), false),
+            ("a node with the key", peer(1, Eligible, Expired), false),
+            ("a candidate", Peer { candidate: true, ..peer(2, Worker, Valid) }, false),
+        ] {
+            assert_eq!(may_renew(&peer, &state).is_ok(), expected, "{what}");
+        }
+        // At a node that has no state an admitted worker is renewed, too.
+        assert!(may_renew(&peer(2, Worker, Expired), &State::default()).is_ok());
     }
 }

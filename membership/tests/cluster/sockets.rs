@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crypto::replay::{FirstMessages, SharedFirstMessages};
-use crypto::{Authority, ClusterKey, Credentials, NodeKeys};
+use crypto::{Authority, ClusterKey, Credentials, NodeKeys, Role};
 use membership::udp::{UdpConfig, UdpTransport};
 use membership::{
     BigMessage, Config, Me, Membership, MembershipError, PacketTransport, ProbeOutcome,
@@ -37,10 +37,20 @@ fn start(
     let keys = Arc::new(NodeKeys::generate().unwrap());
     let credentials =
         Arc::new(Credentials::for_key_holder(keys, Arc::clone(authority), unix_now(), &[1]));
+    start_as(Arc::clone(&credentials), credentials, seeds, running)
+}
+
+/// A node whose socket was bound with credentials that it has replaced since.
+fn start_as(
+    bound_with: Arc<Credentials>,
+    credentials: Arc<Credentials>,
+    seeds: &[String],
+    running: &mut JoinSet<Result<(), MembershipError>>,
+) -> (Node, String) {
     let first_messages = SharedFirstMessages::new(FirstMessages::new().unwrap());
     let transport = UdpTransport::bind(UdpConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
-        credentials: Arc::clone(&credentials),
+        credentials: bound_with,
         hello: Vec::new(),
         first_messages,
         unix_now,
@@ -87,6 +97,23 @@ async fn nodes_find_each_other_by_handshake_and_strangers_do_not() {
     assert!(own.is_me, "{own:?}");
     assert_eq!(alone.membership.view().borrow().members.len(), 1);
     assert!(running.try_join_next().is_none(), "nobody ended");
+}
+
+#[tokio::test]
+async fn who_joined_with_a_token_gossips_as_what_it_became() {
+    let authority = Arc::new(Authority::from_key(&ClusterKey::generate().unwrap()));
+    let mut running = JoinSet::new();
+    let (first, address) = start(&authority, &[], &mut running);
+    let token = authority.grant(Role::Worker, [1; 16], unix_now() + 60, 0);
+    let keys = Arc::new(NodeKeys::generate().unwrap());
+    let candidate = Credentials::candidate(Arc::clone(&keys), &token);
+    let issued = authority.issue(&keys.public(), Role::Worker, 1, unix_now(), Some([1; 16]));
+    let psks = vec![(1, authority.gossip_psk(1))];
+    let member = Credentials::for_member(keys, issued, authority.ca(), psks);
+    let (joined, _) = start_as(Arc::new(candidate), Arc::new(member), &[address], &mut running);
+    for node in [&first, &joined] {
+        sees(node, 2).await;
+    }
 }
 
 #[tokio::test]

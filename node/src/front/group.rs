@@ -192,7 +192,7 @@ mod tests {
             (own(Candidate, None), before.clone(), Some((3, None, 1, Some(12)))),
             (own(Candidate, None), None, Some((3, None, 1, None))),
             (own(Outside, None), just_now.clone(), Some((4, Some(9), 7, None))),
-            (own(Outside, None), before.clone(), Some((4, Some(1), 7, Some(12)))),
+            (own(Outside, None), before, Some((4, Some(1), 7, Some(12)))),
             (None, just_now, Some((4, Some(9), 7, None))),
             (own(Outside, None), None, None),
             (None, None, None),

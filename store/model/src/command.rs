@@ -34,10 +34,6 @@ pub struct Entry {
 
 /// What can be written. Append only.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a command is moved a few times in its life; a box would be noise at each use"
-)]
 pub enum Command {
     /// First entry after genesis; later ones are refused.
     Found {
