@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::{Agent, Assignment, AssignmentSet, Reports};
+use agent::{Agent, Assignment, AssignmentSet, Reports, TaskFiles};
 use crypto::NodeId;
-use model::ClusterId;
-use runtime::Runtime;
+use model::{ClusterId, Task};
+use runtime::{FileKind, Runtime, TaskFile};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::Assignments;
+use crate::assignments::files_of;
+use crate::messages::{Assignments, FileContent, FileId};
 
 /// What the agent is made of.
 pub(crate) struct Agency {
@@ -75,11 +76,35 @@ fn in_agents_words(assignments: &Assignments) -> AssignmentSet {
                 task: assigned.task.clone(),
                 service_name: assigned.service_name.clone(),
                 registry_auth: None,
+                files: files_for(&assigned.task, &assignments.files),
             };
             (assigned.task.id, assignment)
         })
         .collect();
     AssignmentSet { heard: true, tasks }
+}
+
+/// The files of a task, as its runtime puts them into the container.
+fn files_for(task: &Task, sent: &BTreeMap<FileId, FileContent>) -> TaskFiles {
+    let mut files = Vec::new();
+    for named in files_of(task) {
+        let kind = match named.id {
+            FileId::Secret(_) => FileKind::Secret,
+            FileId::Config(_) => FileKind::Config,
+        };
+        let data = match sent.get(&named.id) {
+            None => return TaskFiles::Awaited,
+            Some(Err(why)) => {
+                return TaskFiles::Unavailable(format!("{kind} {}: {why}", named.name));
+            }
+            Some(Ok(data)) => Arc::clone(data),
+        };
+        match TaskFile::new(kind, named.name, named.target, data) {
+            Ok(file) => files.push(file),
+            Err(error) => return TaskFiles::Unavailable(error.to_string()),
+        }
+    }
+    TaskFiles::Here(files)
 }
 
 async fn copy(from: &mut watch::Receiver<Reports>, to: &watch::Sender<Reports>) {

@@ -3,11 +3,13 @@
 //! What the model has no place for is refused, never dropped: a container must not
 //! run with less than its user asked for.
 
+mod files;
 pub(crate) mod read;
 mod show;
 mod show_spec;
 mod words;
 
+pub(crate) use files::{config, secret};
 pub(crate) use read::{node_spec, service_spec};
 pub(crate) use show::{RaftView, node, service, task};
 

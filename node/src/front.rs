@@ -1,5 +1,6 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
+mod files;
 mod images;
 mod info;
 pub(crate) mod logs;
@@ -23,7 +24,7 @@ use api::wire::system::{Info, Version};
 use api::wire::task::Task;
 use api::wire::{Created, Updated};
 use async_trait::async_trait;
-use crypto::NodeId;
+use crypto::{Credentials, NodeId};
 use membership::{Liveness, Membership, View};
 use model::node::NodeDescription;
 use model::{Applied, Command, DesiredRole, Grant, Refused, RequestId, State};
@@ -62,6 +63,8 @@ pub(crate) struct Front {
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) runtime: Arc<dyn runtime::Runtime>,
     pub(crate) admitted: watch::Receiver<Option<Admitted>>,
+    /// With the key that seals secrets and configs.
+    pub(crate) credentials: watch::Receiver<Arc<Credentials>>,
     /// What is still missing before this node is part of a cluster, and what somebody should
     /// look at: lines that other parts write.
     pub(crate) notices: watch::Receiver<Arc<Notices>>,

@@ -362,6 +362,7 @@ fn front(base: &Base, parts: &Parts, leave: CancellationToken) -> Arc<Front> {
         view: parts.view.clone(),
         runtime: Arc::clone(&base.runtime),
         admitted: base.channels.admitted.subscribe(),
+        credentials: base.channels.credentials.subscribe(),
         notices: base.channels.notices.subscribe(),
         leave,
     })
@@ -389,6 +390,7 @@ fn listen(
         Some(store) => {
             let dispatcher = Dispatcher {
                 store: store.clone(),
+                credentials: channels.credentials.subscribe(),
                 leadership: parts.leadership.clone(),
                 served: parts.served.clone(),
             };

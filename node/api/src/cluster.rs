@@ -4,6 +4,8 @@
 //! concerns the whole cluster, and carries the request to the leader if the answer is
 //! [`Route::There`]. Every other method is therefore only called where it can be answered.
 
+pub mod files;
+
 use std::fmt;
 use std::pin::Pin;
 
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+use self::files::Files;
 use crate::filters::Filters;
 use crate::request_id::RequestId;
 use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
@@ -347,7 +350,7 @@ pub struct Pull {
 /// What the server needs of a node. Objects are named by full id, exact name or unique prefix
 /// of the id (`reference`); [`crate::lookup`] has that rule.
 #[async_trait]
-pub trait Cluster: Send + Sync + 'static {
+pub trait Cluster: Files + Send + Sync + 'static {
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 

@@ -18,6 +18,10 @@ impl Filters {
     /// Of tasks.
     pub const OF_TASKS: &[&str] =
         &["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
+    /// Of secrets.
+    pub const OF_SECRETS: &[&str] = &["id", "label", "name", "names"];
+    /// Of configs.
+    pub const OF_CONFIGS: &[&str] = &["id", "label", "name", "names"];
     /// Of images; those that are not understood here narrow nothing.
     pub const OF_IMAGES: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
 

@@ -5,6 +5,7 @@
 //! and structs are always written. Unknown fields are ignored, as Go does.
 
 pub mod container;
+pub mod file;
 pub mod image;
 pub mod network;
 pub mod node;

@@ -8,6 +8,7 @@ use model::service as to;
 use model::service::{ServiceMode, ServiceName, ServiceSpec, TaskSpec};
 use serde_json::Value;
 
+use super::files::{config_reference, secret_reference};
 use super::words;
 
 /// Reads a service spec and checks all of it that needs no cluster.
@@ -43,7 +44,7 @@ pub(crate) fn node_spec(spec: wire::node::NodeSpec) -> Result<model::NodeSpec, P
     })
 }
 
-fn unbuilt(what: &str) -> Problem {
+pub(super) fn unbuilt(what: &str) -> Problem {
     Problem::not_implemented(format!("{what} are not supported by this version of skep"))
 }
 
@@ -89,9 +90,6 @@ fn task_spec(spec: from::TaskSpec) -> Result<TaskSpec, Problem> {
 }
 
 fn container_spec(spec: from::ContainerSpec) -> Result<to::ContainerSpec, Problem> {
-    if !spec.secrets.is_empty() || !spec.configs.is_empty() {
-        return Err(unbuilt("secrets and configs"));
-    }
     Ok(to::ContainerSpec {
         image: spec.image,
         labels: spec.labels,
@@ -116,8 +114,8 @@ fn container_spec(spec: from::ContainerSpec) -> Result<to::ContainerSpec, Proble
             search: dns.search,
             options: dns.options,
         }),
-        secrets: Vec::new(),
-        configs: Vec::new(),
+        secrets: spec.secrets.into_iter().map(secret_reference).collect::<Result<_, _>>()?,
+        configs: spec.configs.into_iter().map(config_reference).collect::<Result<_, _>>()?,
         sysctls: spec.sysctls,
         cap_add: spec.capability_add,
         cap_drop: spec.capability_drop,

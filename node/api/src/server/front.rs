@@ -243,7 +243,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Spoken {
 /// What only the leader knows for certain. The rest concerns this node.
 fn is_about_cluster(path: &str) -> bool {
     let first = path.strip_prefix('/').unwrap_or(path).split('/').next();
-    matches!(first, Some("nodes" | "services" | "tasks"))
+    matches!(first, Some("nodes" | "services" | "tasks" | "secrets" | "configs"))
 }
 
 /// The client's request id, or a new one.
