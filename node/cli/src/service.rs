@@ -20,6 +20,7 @@ use crate::format;
 use crate::out::Out;
 use crate::rows::{self, TaskContext};
 use crate::spec;
+use crate::spec::file::FileFlag;
 use crate::{ago, progress, registry};
 
 pub(crate) async fn run(
@@ -43,12 +44,28 @@ pub(crate) async fn run(
 }
 
 async fn create(args: &CreateArgs, client: &Client, out: &mut Out) -> Result<(), Failure> {
-    let spec = spec::create::spec(args, |name| std::env::var(name).ok())?;
+    let mut spec = spec::create::spec(args, |name| std::env::var(name).ok())?;
+    add_files(&mut spec, &args.secrets, &args.configs, client).await?;
     let auth = credentials(&spec, args.common.with_registry_auth).await?;
     let created = client.create_service(&spec, auth.as_deref()).await?;
     created.warnings.iter().for_each(|warning| out.warn(warning));
     out.line(&created.id)?;
     wait_for(&created.id, true, args.wait, (client, out)).await
+}
+
+/// Adds secrets and configs, whose ids only the daemon knows.
+async fn add_files(
+    spec: &mut ServiceSpec,
+    secrets: &[FileFlag],
+    configs: &[FileFlag],
+    client: &Client,
+) -> Result<(), Failure> {
+    let secrets = spec::file::secrets(secrets, client).await?;
+    let configs = spec::file::configs(configs, client).await?;
+    let container = spec.task_template.container_spec.get_or_insert_default();
+    container.secrets.extend(secrets);
+    container.configs.extend(configs);
+    Ok(())
 }
 
 /// Credentials for the image, if they are asked for.
@@ -195,6 +212,7 @@ async fn update(args: &UpdateArgs, client: &Client, out: &mut Out) -> Result<(),
     let service = client.service(&args.service, false).await?;
     let mut spec = service.spec.clone();
     spec::update::apply(&mut spec, args, |name| std::env::var(name).ok())?;
+    add_files(&mut spec, &args.secret_add, &args.config_add, client).await?;
     let auth = credentials(&spec, args.common.with_registry_auth).await?;
     let updated = client.update_service(&service, &spec, auth.as_deref()).await?;
     updated.warnings.iter().for_each(|warning| out.warn(warning));
