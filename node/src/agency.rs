@@ -116,3 +116,84 @@ async fn copy(from: &mut watch::Receiver<Reports>, to: &watch::Sender<Reports>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::SecretBytes;
+    use model::service::{
+        ContainerSpec, FileTarget, Placement, ResourceRequirements, SecretReference,
+    };
+    use model::{
+        Index, SecretId, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, UnixNanos,
+    };
+
+    use super::*;
+
+    fn task(secrets: Vec<SecretReference>) -> Task {
+        let spec = TaskSpec {
+            container: ContainerSpec { secrets, ..ContainerSpec::default() },
+            resources: ResourceRequirements::default(),
+            restart: None,
+            placement: Placement::default(),
+            networks: Vec::new(),
+            log_driver: None,
+            force_update: 0,
+        };
+        Task {
+            id: TaskId::from_bytes([1; 16]),
+            service: ServiceId::from_bytes([1; 16]),
+            slot: Slot::Replica(1),
+            node: None,
+            desired: TaskState::Running,
+            status: TaskStatus {
+                state: TaskState::Assigned,
+                at: UnixNanos(0),
+                message: String::new(),
+                error: String::new(),
+                container: None,
+                host_ports: Vec::new(),
+            },
+            spec: Arc::new(spec),
+            spec_version: Index(1),
+            ports: Vec::new(),
+            job_iteration: 0,
+            created: Index(1),
+            modified: Index(1),
+            created_at: UnixNanos(0),
+            updated_at: UnixNanos(0),
+        }
+    }
+
+    #[test]
+    fn a_task_has_all_its_files_or_waits_or_is_told_why_not() {
+        let id = SecretId::from_bytes([2; 16]);
+        let reference = |uid: &str| SecretReference {
+            id,
+            name: "s1".to_owned(),
+            file: Some(FileTarget {
+                name: "pw".to_owned(),
+                uid: uid.to_owned(),
+                mode: 0o400,
+                ..FileTarget::default()
+            }),
+        };
+        let sent = |content: FileContent| BTreeMap::from([(FileId::Secret(id), content)]);
+        let data = || Ok(Arc::new(SecretBytes::new(b"hunter2".to_vec())));
+        let none = BTreeMap::new();
+        assert_eq!(files_for(&task(Vec::new()), &none), TaskFiles::Here(Vec::new()));
+        assert_eq!(files_for(&task(vec![reference("7")]), &none), TaskFiles::Awaited);
+        let TaskFiles::Here(files) = files_for(&task(vec![reference("7")]), &sent(data())) else {
+            panic!("it is here");
+        };
+        let [file] = &files[..] else { panic!("{files:?}") };
+        assert_eq!((file.target.as_str(), file.uid, file.mode), ("/run/secrets/pw", 7, 0o400));
+        assert_eq!(file.data.as_bytes(), b"hunter2");
+        for (uid, content, reason) in [
+            ("7", Err("it is gone".to_owned()), "secret s1: it is gone"),
+            ("www", data(), "secret s1: uid `www` is no number"),
+        ] {
+            let files = files_for(&task(vec![reference(uid)]), &sent(content));
+            assert_eq!(files, TaskFiles::Unavailable(reason.to_owned()));
+        }
+    }
+}

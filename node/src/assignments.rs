@@ -119,3 +119,6 @@ fn entry(port: &PortConfig, backend: Option<(model::TaskId, NodeId, u16)>) -> In
 fn takes_connections(task: &Arc<Task>) -> bool {
     task.status.state == TaskState::Running && task.desired <= TaskState::Running
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 mod containers;
 mod network;
 mod processes;
+mod secrets;
 mod stranger;
 
 use std::time::Duration;
