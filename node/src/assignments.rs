@@ -1,12 +1,13 @@
 //! From the state to what one node should do. Pure: the streams are in `dispatch` and `follow`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crypto::{Authority, NodeId};
-use model::service::{PortConfig, PublishMode};
-use model::{Service, State, Task, TaskState};
+use model::service::{FileTarget, PortConfig, PublishMode};
+use model::{Config, Secret, Service, State, Task, TaskState};
 
-use crate::messages::{AssignedTask, Assignments, IngressEntry};
+use crate::messages::{AssignedTask, Assignments, FileContent, FileId, IngressEntry};
 
 /// Everything that `node` should do.
 pub(crate) fn assignments_of(state: &State, node: NodeId) -> Assignments {
@@ -24,6 +25,7 @@ pub(crate) fn assignments_of(state: &State, node: NodeId) -> Assignments {
         removed: cluster
             .map(|cluster| cluster.removed_nodes.keys().copied().collect())
             .unwrap_or_default(),
+        files: BTreeMap::new(),
     }
 }
 
@@ -42,6 +44,53 @@ pub(crate) fn with_logins(
         assigned.registry_login = login.ok();
     }
     assignments
+}
+
+/// Secrets and configs that the node needs for these tasks: those of containers that it is still
+/// to make. Both ends of a stream compute it from the same set.
+pub(crate) fn files_needed(assignments: &Assignments) -> BTreeSet<FileId> {
+    let to_be_made = |assigned: &&AssignedTask| {
+        let task = &assigned.task;
+        task.status.state < TaskState::Starting && task.desired < TaskState::Shutdown
+    };
+    let tasks = assignments.tasks.iter().filter(to_be_made);
+    tasks.flat_map(|assigned| files_of(&assigned.task)).map(|file| file.id).collect()
+}
+
+/// A file that a task's spec names.
+pub(crate) struct NamedFile<'a> {
+    pub(crate) id: FileId,
+    pub(crate) name: &'a str,
+    pub(crate) target: &'a FileTarget,
+}
+
+/// What a task's spec names and a container shows as a file.
+pub(crate) fn files_of(task: &Task) -> impl Iterator<Item = NamedFile<'_>> {
+    let container = &task.spec.container;
+    let secrets = container.secrets.iter().filter_map(|secret| {
+        let target = secret.file.as_ref()?;
+        Some(NamedFile { id: FileId::Secret(secret.id), name: &secret.name, target })
+    });
+    let configs = container.configs.iter().filter_map(|config| {
+        let target = config.file.as_ref()?;
+        Some(NamedFile { id: FileId::Config(config.id), name: &config.name, target })
+    });
+    secrets.chain(configs)
+}
+
+/// Opens a secret or config for the node that needs it.
+pub(crate) fn content_of(state: &State, id: FileId, authority: &Authority) -> FileContent {
+    let (context, sealed) = match id {
+        FileId::Secret(id) => {
+            let secret = state.secret(id).ok_or("it does not exist any more")?;
+            (Secret::seal_context(id), &secret.sealed)
+        }
+        FileId::Config(id) => {
+            let config = state.config(id).ok_or("it does not exist any more")?;
+            (Config::seal_context(id), &config.sealed)
+        }
+    };
+    authority.unseal(&context, sealed).map(Arc::new).map_err(|error| error.to_string())
 }
 
 /// A task that has ended is kept on its node, logs and all, until it is forgotten.
@@ -88,3 +137,6 @@ fn entry(port: &PortConfig, backend: Option<(model::TaskId, NodeId, u16)>) -> In
 fn takes_connections(task: &Arc<Task>) -> bool {
     task.status.state == TaskState::Running && task.desired <= TaskState::Running
 }
+
+#[cfg(test)]
+mod tests;

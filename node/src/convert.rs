@@ -4,6 +4,7 @@
 //! run with less than its user asked for.
 
 mod cluster;
+mod files;
 mod network;
 pub(crate) mod read;
 mod show;
@@ -11,6 +12,7 @@ mod show_spec;
 pub(crate) mod words;
 
 pub(crate) use cluster::{cluster, trust};
+pub(crate) use files::{config, secret};
 pub(crate) use network::{network, network_spec};
 pub(crate) use read::{node_spec, service_spec};
 pub(crate) use show::{RaftView, node, service, task};

@@ -1,6 +1,6 @@
 //! The leader's side of the agents: assignments out, reports in, admissions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::admission::grant_of;
-use crate::assignments::{assignments_of, with_logins};
+use crate::assignments::{assignments_of, content_of, files_needed, with_logins};
 use crate::leadership::Leadership;
 use crate::messages::{
-    AdmitAnswer, AdmitRequest, Assignments, AssignmentsRequest, ReportAnswer, ReportRequest,
+    AdmitAnswer, AdmitRequest, Assignments, AssignmentsPart, AssignmentsRequest, FileContent,
+    FileId, ReportAnswer, ReportRequest,
 };
 
 /// Changes of the state are gathered for so long before they go out: tasks of one
@@ -91,12 +92,13 @@ impl Dispatcher {
         self,
         context: Context,
         request: AssignmentsRequest,
-        mut out: Sending<Assignments>,
+        mut out: Sending<AssignmentsPart>,
     ) -> Result<(), Status> {
         let node = context.peer.id;
         let mut states = self.store.state();
         let _served = self.served.enter(node);
         let mut sent: Option<Assignments> = None;
+        let mut files = BTreeSet::new();
         loop {
             self.leads()?;
             let state = Arc::clone(&states.borrow_and_update());
@@ -107,8 +109,17 @@ impl Dispatcher {
             }
             let news = sent.as_ref() != Some(&now);
             if news {
-                out.send(&now).await.map_err(|error| Status::unavailable(error.to_string()))?;
-                sent = Some(now);
+                let needed = files_needed(&now);
+                for file in needed.difference(&files) {
+                    let content = self.content(&state, *file);
+                    send(&mut out, &AssignmentsPart::File(*file, content)).await?;
+                }
+                files = needed;
+                let now = AssignmentsPart::Set(now);
+                send(&mut out, &now).await?;
+                if let AssignmentsPart::Set(now) = now {
+                    sent = Some(now);
+                }
             }
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return Ok(()) },
@@ -116,6 +127,13 @@ impl Dispatcher {
             }
             sleep(GATHER).await;
         }
+    }
+
+    fn content(&self, state: &State, file: FileId) -> FileContent {
+        let credentials = Arc::clone(&self.credentials.borrow());
+        let authority = credentials.authority.as_ref();
+        let authority = authority.ok_or("the leader does not hold the cluster key")?;
+        content_of(state, file, authority)
     }
 
     /// Takes note of what a node saw of its tasks.
@@ -189,6 +207,10 @@ impl Dispatcher {
             other => Status::unavailable(other.to_string()),
         })
     }
+}
+
+async fn send(out: &mut Sending<AssignmentsPart>, part: &AssignmentsPart) -> Result<(), Status> {
+    out.send(part).await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 fn check_admitted(state: &State, node: NodeId, incarnation: u64) -> Result<(), Status> {

@@ -11,9 +11,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::assignments::files_needed;
 use crate::leadership::Leadership;
 use crate::messages::{
-    ASSIGNMENTS, Assignments, AssignmentsRequest, REPORT, ReportAnswer, ReportRequest,
+    ASSIGNMENTS, Assignments, AssignmentsPart, AssignmentsRequest, REPORT, ReportAnswer,
+    ReportRequest,
 };
 use crate::peers::{Link, Peers};
 
@@ -78,14 +80,23 @@ impl Follower {
     ) -> Result<(), String> {
         let client = self.leader().await?;
         let request = AssignmentsRequest { incarnation: self.incarnation };
-        let stream = client.server_stream::<_, Assignments>(ASSIGNMENTS, &request).await;
+        let stream = client.server_stream::<_, AssignmentsPart>(ASSIGNMENTS, &request).await;
         let mut stream = stream.map_err(|error| error.to_string())?;
         let mut first = true;
+        let mut files = BTreeMap::new();
         loop {
             let next = timeout(SILENCE, stream.next()).await.map_err(|_| "silent leader")?;
-            let Some(assignments) = next.map_err(|error| error.to_string())? else {
-                return Err("the leader ended the stream".to_owned());
+            let mut assignments = match next.map_err(|error| error.to_string())? {
+                None => return Err("the leader ended the stream".to_owned()),
+                Some(AssignmentsPart::Set(assignments)) => assignments,
+                Some(AssignmentsPart::File(id, content)) => {
+                    files.insert(id, content);
+                    continue;
+                }
             };
+            let needed = files_needed(&assignments);
+            files.retain(|id, _| needed.contains(id));
+            assignments.files.clone_from(&files);
             if first {
                 info!(peer.id = %client.peer().id.short(), "following leader");
                 first = false;

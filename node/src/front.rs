@@ -1,5 +1,6 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
+mod files;
 pub(crate) mod group;
 pub(crate) mod images;
 pub(crate) mod info;

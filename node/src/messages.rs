@@ -18,10 +18,13 @@
 //! | `/gossip/big` | unary | gossip that does not fit datagrams |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crypto::{NodeId, SecretBytes};
 use model::service::{Protocol, PublishMode};
-use model::{Admission, Availability, ClusterId, Task, TaskId, TaskStatus, UnixNanos};
+use model::{
+    Admission, Availability, ClusterId, ConfigId, SecretId, Task, TaskId, TaskStatus, UnixNanos,
+};
 use serde::{Deserialize, Serialize};
 
 /// Path of [`LeaderAnswer`].
@@ -197,6 +200,28 @@ pub(crate) struct AssignmentsRequest {
     pub(crate) incarnation: u64,
 }
 
+/// One message of the stream of assignments.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) enum AssignmentsPart {
+    /// What a task of the next set needs, once for as long as one does: each is a message of
+    /// its own, because many together would be longer than a message may be.
+    File(FileId, FileContent),
+    /// Everything that the node should do.
+    Set(Assignments),
+}
+
+/// A secret or a config.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) enum FileId {
+    /// A secret.
+    Secret(SecretId),
+    /// A config.
+    Config(ConfigId),
+}
+
+/// What is in it, or why the leader cannot tell.
+pub(crate) type FileContent = Result<Arc<SecretBytes>, String>;
+
 /// Everything that one node should do, whole each time.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Assignments {
@@ -208,6 +233,10 @@ pub(crate) struct Assignments {
     pub(crate) ingress: Vec<IngressEntry>,
     /// Nodes that were removed: their sessions are cut.
     pub(crate) removed: Vec<NodeId>,
+    /// Secrets and configs of tasks that have no container yet. They come in messages of
+    /// their own; the receiver puts them here.
+    #[serde(skip)]
+    pub(crate) files: BTreeMap<FileId, FileContent>,
 }
 
 /// A task and what its node needs to know beside it.

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::cluster::files::Files;
 use api::cluster::{
     Caller, Cluster, Engines, Events, EventsWanted, LogOptions, LogStream, Networks, NewService,
     Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
+use api::wire::file::{Config, ConfigSpec, FileCreated, Secret, SecretSpec};
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
 use api::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use api::wire::node::{Node, NodeSpec};
@@ -88,6 +90,61 @@ impl Engines for Outside {}
 #[async_trait]
 impl Events for Outside {
     async fn events(&self, _: EventsWanted) -> Result<mpsc::Receiver<Event>, Problem> {
+        Err(Problem::no_cluster())
+    }
+}
+
+#[async_trait]
+impl Files for Outside {
+    async fn secrets(&self, _: &Caller, _: &Filters) -> Result<Vec<Secret>, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn secret(&self, _: &Caller, _: &str) -> Result<Secret, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn create_secret(&self, _: &Caller, _: SecretSpec) -> Result<FileCreated, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn update_secret(
+        &self,
+        _: &Caller,
+        _: &str,
+        _: u64,
+        _: SecretSpec,
+    ) -> Result<(), Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn remove_secret(&self, _: &Caller, _: &str) -> Result<(), Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn configs(&self, _: &Caller, _: &Filters) -> Result<Vec<Config>, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn config(&self, _: &Caller, _: &str) -> Result<Config, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn create_config(&self, _: &Caller, _: ConfigSpec) -> Result<FileCreated, Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn update_config(
+        &self,
+        _: &Caller,
+        _: &str,
+        _: u64,
+        _: ConfigSpec,
+    ) -> Result<(), Problem> {
+        Err(Problem::no_cluster())
+    }
+
+    async fn remove_config(&self, _: &Caller, _: &str) -> Result<(), Problem> {
         Err(Problem::no_cluster())
     }
 }

@@ -7,7 +7,7 @@ use api::server::{Limits, Server};
 use crypto::stream::{Code, Context, Offer, Router, Status};
 use crypto::{Credentials, NodeId, Peer, Role, Standing};
 use membership::{Membership, View};
-use model::{Grant, State, TokenId};
+use model::{Grant, State};
 use runtime::Runtime;
 use store::Store;
 use tokio::sync::watch;
@@ -243,6 +243,7 @@ mod tests {
             x25519: [n; 32],
             grant,
             token: (grant == Grant::Worker).then_some((TokenId::from_bytes([n; 16]), 0)),
+            availability: model::Availability::Active,
             incarnation: 1,
             description: model::NodeDescription::default(),
         }

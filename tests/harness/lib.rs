@@ -9,6 +9,7 @@
 pub mod cluster;
 pub mod invariants;
 pub mod live;
+pub mod live_cli;
 pub mod live_images;
 pub mod live_net;
 pub mod machine;

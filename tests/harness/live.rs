@@ -123,8 +123,8 @@ impl Way {
 pub struct Lab {
     /// What connects them.
     pub network: Network,
-    binary: PathBuf,
-    dir: TempDir,
+    pub(crate) binary: PathBuf,
+    pub(crate) dir: TempDir,
     kind: Kind,
     daemons: BTreeMap<usize, Child>,
     ways: BTreeMap<usize, Way>,
@@ -209,7 +209,7 @@ impl Lab {
         self.dir.path().join("cluster.key")
     }
 
-    fn socket(&self, n: usize) -> PathBuf {
+    pub(crate) fn socket(&self, n: usize) -> PathBuf {
         self.dir.path().join(format!("n{n}.sock"))
     }
 

@@ -12,6 +12,7 @@ mod joins;
 mod network;
 mod processes;
 mod removal;
+mod secrets;
 mod stranger;
 mod swarm;
 

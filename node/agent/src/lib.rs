@@ -17,11 +17,14 @@
 //! * A status is on disk before anybody hears of it, unless the disk fails, and it only
 //!   goes forward.
 //! * One step per task at a time; a slow pull never holds up the stop of another task.
+//! * Secrets and configs are in memory only; a task that names some waits for a leader to
+//!   send them, also after a restart.
 //! * A container that ended stays, with its logs, until its task is forgotten.
 //!
 //! Health checks of the embedded runtime are not done here yet: a task counts as
 //! running once its process was started.
 
+mod files;
 mod reconciler;
 mod record;
 mod status;
@@ -44,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use crate::reconciler::Reconciler;
 use crate::record::Record;
 
+pub use crate::files::TaskFiles;
 pub use crate::record::OpenError;
 
 /// The latest status of every task that this node knows of.
@@ -71,6 +75,9 @@ pub struct Assignment {
     pub service_name: String,
     /// How to log in at the registry of its image; never written to disk.
     pub registry_auth: Option<RegistryAuth>,
+    /// Its secrets and configs. They have no written form: whatever is recorded, they are not.
+    #[serde(skip)]
+    pub files: TaskFiles,
 }
 
 /// All tasks for this node: whoever is missing is to go.

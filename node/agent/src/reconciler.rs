@@ -15,7 +15,7 @@ use tracing::{debug, error, info, instrument, warn};
 
 use crate::record::{Held, Record};
 use crate::step::{Step, next_step};
-use crate::{Assignment, AssignmentSet, Config, Reports, status};
+use crate::{Assignment, AssignmentSet, Config, Reports, TaskFiles, status};
 
 /// A look at everything, in case a change was missed.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -206,12 +206,20 @@ impl Reconciler {
         let known = assignment.map(|assignment| assignment.task.status.clone());
         let reported = self.reported(id, known);
         let step = next_step(wanted, reported, seen.map(|container| &container.phase));
+        if step == Step::Prepare && self.awaits_files(id) {
+            return;
+        }
         match self.tries.get(&id) {
             Some(tries) if tries.step != step => _ = self.tries.remove(&id),
             Some(tries) if tries.retry_at.is_some() => return,
             Some(_) | None => {}
         }
         self.take(id, step, seen);
+    }
+
+    fn awaits_files(&self, id: TaskId) -> bool {
+        let assignment = self.held.assignments.get(&id);
+        assignment.is_some_and(|held| held.files.are_missing(&held.task.spec))
     }
 
     /// How far the task is said to be: by this node, or by what it told a leader before it
@@ -295,8 +303,15 @@ impl Reconciler {
         let handle = match (step, assignment) {
             (Step::Prepare, Some(assignment)) => {
                 let container = container(&self.config, assignment);
+                let unavailable = match &assignment.files {
+                    TaskFiles::Unavailable(reason) => Some(reason.clone()),
+                    TaskFiles::Awaited | TaskFiles::Here(_) => None,
+                };
                 self.reach(id, TaskState::Preparing);
                 self.steps.spawn(async move {
+                    if let Some(reason) = unavailable {
+                        return (id, Outcome::Prepared(Err(RuntimeError::Spec { reason })));
+                    }
                     let prepared = limited(PREPARE_MAX, runtime.prepare(&container)).await;
                     (id, Outcome::Prepared(prepared))
                 })
@@ -476,5 +491,6 @@ fn container(config: &Config, assignment: &Assignment) -> TaskContainer {
         cluster: config.cluster,
         spec: Arc::clone(&task.spec),
         registry_auth: assignment.registry_auth.clone(),
+        files: assignment.files.list(),
     }
 }

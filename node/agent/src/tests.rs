@@ -7,19 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::NodeId;
-use model::service::{ContainerSpec, Placement, ResourceRequirements};
+use crypto::{NodeId, SecretBytes};
+use model::service::{ContainerSpec, FileTarget, Placement, ResourceRequirements, SecretReference};
 use model::{
-    ClusterId, Index, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, UnixNanos,
+    ClusterId, Index, SecretId, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus,
+    UnixNanos,
 };
 use runtime::fake::{Fake, FakeBehaviour, FakeControl, FakeFailure};
+use runtime::{FileKind, TaskFile};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Agent, Assignment, AssignmentSet, Config, Reports};
+use crate::{Agent, Assignment, AssignmentSet, Config, Reports, TaskFiles};
 
 /// Longer than anything here takes, in paused time.
 const LONG: Duration = Duration::from_secs(600);
@@ -61,7 +63,12 @@ fn assignment(nth: u8, desired: TaskState) -> Assignment {
         created_at: UnixNanos(0),
         updated_at: UnixNanos(0),
     };
-    Assignment { task, service_name: "web".to_owned(), registry_auth: None }
+    Assignment {
+        task,
+        service_name: "web".to_owned(),
+        registry_auth: None,
+        files: TaskFiles::default(),
+    }
 }
 
 /// One life of an agent.
@@ -330,4 +337,62 @@ async fn other_clusters_are_left_alone() {
     let (_agent, work) = Agent::open(config, runtime, assignments, stop).expect("it opens");
     assert!(timeout(LONG, work).await.is_err());
     assert_eq!(control.running(), [id(1)].into());
+}
+
+/// A task that names a secret.
+fn with_secret(nth: u8, files: TaskFiles) -> Assignment {
+    let mut assignment = assignment(nth, TaskState::Running);
+    let reference = SecretReference {
+        id: SecretId::from_bytes([1; 16]),
+        name: "s1".to_owned(),
+        file: Some(FileTarget { name: "s1".to_owned(), mode: 0o444, ..FileTarget::default() }),
+    };
+    Arc::make_mut(&mut assignment.task.spec).container.secrets.push(reference);
+    Assignment { files, ..assignment }
+}
+
+fn secret(text: &str) -> TaskFiles {
+    let target = FileTarget { name: "s1".to_owned(), mode: 0o444, ..FileTarget::default() };
+    let data = Arc::new(SecretBytes::new(text.as_bytes().to_vec()));
+    let file = TaskFile::new(FileKind::Secret, "s1", &target, data);
+    TaskFiles::Here(vec![file.expect("it is a good file")])
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_waited_for_and_never_written() {
+    let (dir, runtime, control) = fake(FakeBehaviour::default());
+    let life = Life::begin(dir.path(), &runtime);
+    let assign = |life: &Life, files| {
+        let tasks = [(id(1), with_secret(1, files))].into();
+        life.assign.send_replace(Arc::new(AssignmentSet { heard: true, tasks }));
+    };
+    assign(&life, TaskFiles::Awaited);
+    sleep(LONG).await;
+    assert_eq!(calls_of(&control, "prepare"), 0, "no container without its secret");
+    // The daemon is restarted while the task waits, and hears no leader for a while.
+    life.end().await;
+    let mut life = Life::begin(dir.path(), &runtime);
+    sleep(LONG).await;
+    assert_eq!(calls_of(&control, "prepare"), 0);
+    assign(&life, secret("hunter2"));
+    life.until_state(1, TaskState::Running).await;
+    let record = std::fs::read_to_string(dir.path().join("tasks.json")).expect("a record");
+    assert!(record.contains("s1"), "the reference is on the disk");
+    let as_numbers = format!("{:?}", b"hunter2").replace(' ', "");
+    let none = ["hunter2", "aHVudGVy", &as_numbers[1..as_numbers.len() - 1]];
+    assert!(none.iter().all(|form| !record.contains(form)), "{record}");
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_cannot_be_had_rejects_its_task() {
+    let (dir, runtime, control) = fake(FakeBehaviour::default());
+    let mut life = Life::begin(dir.path(), &runtime);
+    let unavailable = TaskFiles::Unavailable("secret not found: s1".to_owned());
+    let tasks = [(id(1), with_secret(1, unavailable))].into();
+    life.assign.send_replace(Arc::new(AssignmentSet { heard: true, tasks }));
+    let status = life.until_state(1, TaskState::Rejected).await;
+    assert!(status.error.contains("secret not found: s1"), "{}", status.error);
+    assert_eq!(calls_of(&control, "prepare"), 0);
+    life.end().await;
 }

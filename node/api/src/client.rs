@@ -1,5 +1,6 @@
 //! A client of the API over a unix socket: what the command line is made of.
 
+mod files;
 mod sending;
 mod stream;
 

@@ -6,6 +6,7 @@
 
 mod engine;
 mod events;
+pub mod files;
 mod networks;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use engine::{Engine, Engines};
 pub use events::{Events, EventsWanted};
 pub use networks::Networks;
 
+use self::files::Files;
 use crate::filters::Filters;
 use crate::request_id::RequestId;
 use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
@@ -386,7 +388,7 @@ pub struct Pull {
 /// What the server needs of a node. Objects are named by full id, exact name or unique prefix
 /// of the id (`reference`); [`crate::lookup`] has that rule.
 #[async_trait]
-pub trait Cluster: Engines + Events + Networks + Send + Sync + 'static {
+pub trait Cluster: Engines + Events + Files + Networks + Send + Sync + 'static {
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 

@@ -40,6 +40,10 @@ impl Filters {
         "type",
         "volume",
     ];
+    /// Of secrets.
+    pub const OF_SECRETS: &[&str] = &["id", "label", "name", "names"];
+    /// Of configs.
+    pub const OF_CONFIGS: &[&str] = &["id", "label", "name", "names"];
     /// Of images; those that are not understood here narrow nothing.
     pub const OF_IMAGES: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
 

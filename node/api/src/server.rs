@@ -3,6 +3,7 @@
 mod body;
 mod events;
 mod family;
+mod files;
 mod front;
 mod images;
 mod logs;
@@ -230,6 +231,14 @@ fn routes() -> Router<Nodes> {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{reference}", get(tasks::inspect))
         .route("/tasks/{reference}/logs", get(tasks::logs))
+        .route("/secrets", get(files::secrets))
+        .route("/secrets/create", post(files::create_secret))
+        .route("/secrets/{reference}", get(files::secret).delete(files::remove_secret))
+        .route("/secrets/{reference}/update", post(files::update_secret))
+        .route("/configs", get(files::configs))
+        .route("/configs/create", post(files::create_config))
+        .route("/configs/{reference}", get(files::config).delete(files::remove_config))
+        .route("/configs/{reference}/update", post(files::update_config))
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::pull))
         .route("/images/load", post(images::load))

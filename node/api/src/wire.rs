@@ -6,6 +6,7 @@
 
 pub mod container;
 pub mod event;
+pub mod file;
 pub mod image;
 pub mod network;
 pub mod node;

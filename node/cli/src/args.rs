@@ -1,5 +1,6 @@
 //! The grammar. Nouns and flags are Docker's.
 
+pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod node;
 pub(crate) mod service;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Parser, Parser as Root, Subcommand};
 
+use self::files::{ConfigCommand, SecretCommand};
 use self::image::ImageCommand;
 use self::node::NodeCommand;
 use self::service::ServiceCommand;
@@ -42,6 +44,12 @@ pub(crate) enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(Box<ServiceCommand>),
+    /// Manage secrets
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Manage configs
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Manage images of this node
     #[command(subcommand)]
     Image(ImageCommand),

@@ -7,6 +7,7 @@ mod ago;
 pub mod args;
 mod columns;
 mod exit;
+mod files;
 mod format;
 mod host;
 mod images;
@@ -116,6 +117,8 @@ fn execute(args: Args, program: &dyn Program, out: &mut Out) -> Result<(), Failu
         command @ (Command::Status(_)
         | Command::Node(_)
         | Command::Service(_)
+        | Command::Secret(_)
+        | Command::Config(_)
         | Command::Image(_)
         | Command::Leave { .. }) => {
             question(args.host.as_deref(), out, async |client, out| ask(command, client, out).await)
@@ -160,6 +163,8 @@ async fn ask(command: Command, client: &Client, out: &mut Out) -> Result<(), Fai
         Command::Status(args) => status::run(&args, client, out).await,
         Command::Node(command) => node::run(command, client, out).await,
         Command::Service(command) => service::run(*command, client, out).await,
+        Command::Secret(command) => files::secret(command, client, out).await,
+        Command::Config(command) => files::config(command, client, out).await,
         Command::Image(command) => images::run(command, client, out).await,
         Command::Leave { force } => {
             client.leave(force).await?;

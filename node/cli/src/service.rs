@@ -20,6 +20,7 @@ use crate::format;
 use crate::out::Out;
 use crate::rows::{self, TaskContext};
 use crate::spec;
+use crate::spec::file::FileFlag;
 use crate::{ago, progress, registry};
 
 pub(crate) async fn run(
@@ -43,7 +44,8 @@ pub(crate) async fn run(
 }
 
 async fn create(args: &CreateArgs, client: &Client, out: &mut Out) -> Result<(), Failure> {
-    let spec = spec::create::spec(args, |name| std::env::var(name).ok())?;
+    let mut spec = spec::create::spec(args, |name| std::env::var(name).ok())?;
+    add_files(&mut spec, &args.secrets, &args.configs, client).await?;
     let auth = credentials(&spec, args.common.with_registry_auth).await?;
     let created = client.create_service(&spec, auth.as_deref()).await?;
     created.warnings.iter().for_each(|warning| out.warn(warning));
@@ -67,6 +69,21 @@ async fn warn_of_ports(spec: &ServiceSpec, client: &Client, out: &mut Out) {
     let Ok(report) = client.status().await else { return };
     let concerns = |warning: &&String| published.iter().any(|port| warning.starts_with(port));
     report.warnings.iter().filter(concerns).for_each(|warning| out.warn(warning));
+}
+
+/// Adds secrets and configs, whose ids only the daemon knows.
+async fn add_files(
+    spec: &mut ServiceSpec,
+    secrets: &[FileFlag],
+    configs: &[FileFlag],
+    client: &Client,
+) -> Result<(), Failure> {
+    let secrets = spec::file::secrets(secrets, client).await?;
+    let configs = spec::file::configs(configs, client).await?;
+    let container = spec.task_template.container_spec.get_or_insert_default();
+    container.secrets.extend(secrets);
+    container.configs.extend(configs);
+    Ok(())
 }
 
 /// Credentials for the image, if they are asked for.
@@ -213,6 +230,7 @@ async fn update(args: &UpdateArgs, client: &Client, out: &mut Out) -> Result<(),
     let service = client.service(&args.service, false).await?;
     let mut spec = service.spec.clone();
     spec::update::apply(&mut spec, args, |name| std::env::var(name).ok())?;
+    add_files(&mut spec, &args.secret_add, &args.config_add, client).await?;
     let auth = credentials(&spec, args.common.with_registry_auth).await?;
     let updated = client.update_service(&service, &spec, auth.as_deref()).await?;
     updated.warnings.iter().for_each(|warning| out.warn(warning));

@@ -1,6 +1,7 @@
 //! From flags to a service spec, as Docker's CLI does it.
 
 pub(crate) mod create;
+pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod port;
 #[cfg(test)]
@@ -33,7 +34,7 @@ fn preference(over: &str) -> PlacementPreference {
 }
 
 /// `K=V`; without `=` the value is empty.
-fn labels(texts: &[String]) -> BTreeMap<String, String> {
+pub(crate) fn labels(texts: &[String]) -> BTreeMap<String, String> {
     texts.iter().map(|text| pair(text)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 

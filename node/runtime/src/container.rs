@@ -7,6 +7,7 @@ use crypto::NodeId;
 use model::{ClusterId, ServiceId, TaskId, TaskSpec, UnixNanos};
 use serde::{Deserialize, Serialize};
 
+use crate::file::TaskFile;
 use crate::image::RegistryAuth;
 
 /// What a runtime is and what it lacks.
@@ -49,6 +50,9 @@ pub struct TaskContainer {
     pub spec: Arc<TaskSpec>,
     /// How to log in at the registry of its image.
     pub registry_auth: Option<RegistryAuth>,
+    /// Secrets and configs that the spec names: each must be in the container, and secrets
+    /// must never be on a disk.
+    pub files: Vec<TaskFile>,
 }
 
 /// A container that was made.

@@ -23,6 +23,7 @@ mod cgroup;
 mod container;
 mod embedded;
 mod error;
+mod file;
 mod fs;
 mod image;
 mod images;
@@ -48,6 +49,7 @@ pub use container::{
 };
 pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::{Blame, RuntimeError};
+pub use file::{FileKind, TaskFile};
 pub use image::{Freed, Image, RegistryAuth};
 pub use images::{DEMO_IMAGE, login_from_docker_config};
 pub use plain::ProcessRuntime;

@@ -115,6 +115,12 @@ impl Runtime for ProcessRuntime {
             return Ok(prepared);
         }
         plan::check(&container.spec, false)?;
+        let named = &container.spec.container;
+        if !named.secrets.is_empty() || !named.configs.is_empty() {
+            let reason = "the process runtime has no place for secrets and configs: a plain \
+                          process sees the files of the node";
+            return Err(RuntimeError::Spec { reason: reason.to_owned() });
+        }
         let image = &container.spec.container.image;
         let refused = || RuntimeError::Spec {
             reason: format!("the process runtime runs only {DEMO_IMAGE}, not {image}"),
@@ -130,7 +136,7 @@ impl Runtime for ProcessRuntime {
         let workload = Workload::Process(self.workload(container, &ready)?);
         let control = self.tasks.socket(container.task);
         let request = request(container, control, stop_signal, ready.digest, workload);
-        self.tasks.prepare(container.task, request).await
+        self.tasks.prepare(container.task, request, &[]).await
     }
 
     async fn start(&self, task: TaskId) -> Result<i64, RuntimeError> {

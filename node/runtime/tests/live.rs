@@ -12,12 +12,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto::NodeId;
-use model::service::{ContainerSpec, Limits, Mount, MountKind, Placement, ResourceRequirements};
-use model::{ClusterId, ServiceId, TaskId, TaskSpec};
+use crypto::{NodeId, SecretBytes};
+use model::service::{
+    ConfigReference, ContainerSpec, FileTarget, Limits, Mount, MountKind, Placement,
+    ResourceRequirements, SecretReference,
+};
+use model::{ClusterId, ConfigId, SecretId, ServiceId, TaskId, TaskSpec};
 use runtime::{
-    Container, Embedded, EmbeddedConfig, LogQuery, LogStream, Phase, Runtime, RuntimeError,
-    TaskContainer,
+    Container, Embedded, EmbeddedConfig, FileKind, LogQuery, LogStream, Phase, Runtime,
+    RuntimeError, TaskContainer, TaskFile,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         a_container_is_kept_in,
         bad_specs_are_the_specs_fault,
         mounts_and_users_are_honoured,
+        secrets_are_in_memory_only_and_gone_with_the_task,
         many_tasks_start_at_the_same_time,
         plain_processes_answer_where_containers_cannot_be,
         an_ordinary_user_runs_and_adopts_containers,
@@ -203,6 +207,7 @@ fn container(number: u8, spec: ContainerSpec, limits: Option<Limits>) -> TaskCon
         name: format!("web.{number}.{task}"),
         spec: Arc::new(spec),
         registry_auth: None,
+        files: Vec::new(),
     }
 }
 
@@ -473,6 +478,98 @@ async fn mounts_and_users_are_honoured() {
     node.runtime.remove(task).await.unwrap();
 }
 
+/// A spec that names a secret and a config, and the files that an agent makes of it.
+fn with_files(
+    number: u8,
+    spec: ContainerSpec,
+    owner: &str,
+    (secret, config): (&str, &str),
+) -> TaskContainer {
+    let file = |name: &str, mode| FileTarget {
+        name: name.to_owned(),
+        uid: owner.to_owned(),
+        gid: owner.to_owned(),
+        mode,
+    };
+    let (secret_file, config_file) = (file("pw", 0o400), file("/etc/app/c.conf", 0o444));
+    let spec = ContainerSpec {
+        secrets: vec![SecretReference {
+            id: SecretId::from_bytes([1; 16]),
+            name: "s1".to_owned(),
+            file: Some(secret_file.clone()),
+        }],
+        configs: vec![ConfigReference {
+            id: ConfigId::from_bytes([1; 16]),
+            name: "c1".to_owned(),
+            file: Some(config_file.clone()),
+        }],
+        ..spec
+    };
+    let data = |text: &str| Arc::new(SecretBytes::new(text.as_bytes().to_vec()));
+    let files = vec![
+        TaskFile::new(FileKind::Secret, "s1", &secret_file, data(secret)).unwrap(),
+        TaskFile::new(FileKind::Config, "c1", &config_file, data(config)).unwrap(),
+    ];
+    TaskContainer { files, ..container(number, spec, None) }
+}
+
+/// Files below `dir` that hold `text`.
+fn holding(dir: &Path, text: &str) -> String {
+    let found = std::process::Command::new("grep").args(["-rlF", text]).arg(dir).output().unwrap();
+    String::from_utf8(found.stdout).unwrap()
+}
+
+/// Processes in whose mount namespace a tmpfs of secrets below `dir` is.
+fn n_memories(dir: &Path) -> usize {
+    let mine = format!("{}/", dir.canonicalize().unwrap().display());
+    let has_one = |entry: &std::fs::DirEntry| {
+        let table = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+        table.lines().any(|line| line.contains(&mine) && line.contains("/files "))
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(has_one).count()
+}
+
+async fn secrets_are_in_memory_only_and_gone_with_the_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path());
+    let (secret, config) = ("canary-of-live", "config-of-live");
+    let line = "cat /run/secrets/pw; echo; cat /etc/app/c.conf; echo; \
+                stat -c '%u:%g %a' /run/secrets/pw /etc/app/c.conf; \
+                (echo x >/run/secrets/pw) 2>/dev/null || echo ro; \
+                grep -c '/run/secrets/pw .*tmpfs' /proc/self/mountinfo; sleep 1000";
+    let user = ContainerSpec { user: "1000:1000".into(), ..shell(line) };
+    let prepared = with_files(1, user, "1000", (secret, config));
+    let task = prepared.task;
+    node.runtime.prepare(&prepared).await.unwrap();
+    node.runtime.start(task).await.unwrap();
+    let query = LogQuery { follow: true, ..LogQuery::ALL };
+    let mut lines = node.runtime.logs(task, query).await.unwrap();
+    for expected in [secret, config, "1000:1000 400", "1000:1000 444", "ro", "1"] {
+        let line = tokio::time::timeout(PATIENCE, lines.recv()).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8(line.line).unwrap(), expected);
+    }
+    // What the task itself wrote is its own affair.
+    std::fs::remove_file(dir.path().join(format!("data/tasks/{task}/log.jsonl"))).unwrap();
+    assert_eq!(holding(dir.path(), secret), "", "the secret is on the disk");
+    assert_eq!(holding(dir.path(), config), "");
+    node.die();
+    let node = Node::open(dir.path());
+    assert!(matches!(node.phase(task).await, Some(Phase::Running { .. })));
+    assert!(0 < n_memories(dir.path()), "it lives on with its files");
+
+    let twice = with_files(2, shell("true"), "0", (secret, config));
+    let mut twice = TaskContainer { files: vec![twice.files[0].clone(); 2], ..twice };
+    let error = node.runtime.prepare(&twice).await.unwrap_err();
+    assert!(error.to_string().contains("something else is at /run/secrets/pw"), "{error}");
+    twice.files.clear();
+    let error = node.runtime.prepare(&twice).await.unwrap_err();
+    assert!(error.to_string().contains("was not sent to this node"), "{error}");
+
+    node.runtime.remove(task).await.unwrap();
+    assert_eq!(n_memories(dir.path()), 0, "gone with the task");
+    assert_clean(dir.path());
+}
+
 async fn many_tasks_start_at_the_same_time() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(dir.path());
@@ -536,6 +633,17 @@ fn rootless_daemon(dir: &Path) -> ExitCode {
         let user = ContainerSpec { user: "1000".into(), ..demo(&[]) };
         let error = node.try_run(2, user, None).await.unwrap_err();
         assert_eq!(error.blame(), runtime::Blame::Spec, "{error}");
+        let others = with_files(3, demo(&[]), "1000", ("a", "b"));
+        let error = node.runtime.prepare(&others).await.unwrap_err();
+        assert!(error.to_string().contains("runs without root"), "{error}");
+        let own = with_files(4, demo(&[]), "0", ("rootless", "files"));
+        node.runtime.prepare(&own).await.unwrap();
+        let pid = node.runtime.start(own.task).await.unwrap();
+        node.get(own.task, 80).await;
+        let inside = |path: &str| std::fs::read_to_string(format!("/proc/{pid}/root{path}"));
+        assert_eq!(inside("/run/secrets/pw").unwrap(), "rootless");
+        assert_eq!(inside("/etc/app/c.conf").unwrap(), "files");
+        node.runtime.remove(own.task).await.unwrap();
         node.runtime.stop(task, Duration::from_secs(5)).await.unwrap();
         assert_eq!(node.exit(task).await.code, 0);
         node.runtime.remove(task).await.unwrap();

@@ -9,6 +9,7 @@ use model::service as to;
 use model::service::{ServiceMode, ServiceName, ServiceSpec, TaskSpec};
 use serde_json::Value;
 
+use super::files::{config_reference, secret_reference};
 use super::words;
 
 /// Docker's word for isolation as usual.
@@ -55,7 +56,7 @@ pub(crate) fn node_spec(spec: wire::node::NodeSpec) -> Result<model::NodeSpec, P
     })
 }
 
-fn unbuilt(what: &str) -> Problem {
+pub(super) fn unbuilt(what: &str) -> Problem {
     Problem::not_implemented(format!("{what} are not supported by this version of skep"))
 }
 
@@ -114,9 +115,6 @@ fn attachment(
 }
 
 fn container_spec(spec: from::ContainerSpec) -> Result<to::ContainerSpec, Problem> {
-    if !spec.secrets.is_empty() || !spec.configs.is_empty() {
-        return Err(unbuilt("secrets and configs"));
-    }
     Ok(to::ContainerSpec {
         image: spec.image,
         labels: spec.labels,
@@ -141,8 +139,8 @@ fn container_spec(spec: from::ContainerSpec) -> Result<to::ContainerSpec, Proble
             search: dns.search,
             options: dns.options,
         }),
-        secrets: Vec::new(),
-        configs: Vec::new(),
+        secrets: spec.secrets.into_iter().map(secret_reference).collect::<Result<_, _>>()?,
+        configs: spec.configs.into_iter().map(config_reference).collect::<Result<_, _>>()?,
         sysctls: spec.sysctls,
         cap_add: spec.capability_add,
         cap_drop: spec.capability_drop,

@@ -6,6 +6,7 @@ use model::service as from;
 use model::{ServiceMode, ServiceSpec, TaskSpec};
 use serde_json::Value;
 
+use super::files::{shown_config_reference, shown_secret_reference};
 use super::words;
 
 /// A service spec as the user gave it.
@@ -100,8 +101,8 @@ fn container_spec(spec: &from::ContainerSpec) -> to::ContainerSpec {
             search: dns.search.clone(),
             options: dns.options.clone(),
         }),
-        secrets: Vec::new(),
-        configs: Vec::new(),
+        secrets: spec.secrets.iter().map(shown_secret_reference).collect(),
+        configs: spec.configs.iter().map(shown_config_reference).collect(),
         isolation: spec.isolation.clone(),
         sysctls: spec.sysctls.clone(),
         capability_add: spec.cap_add.clone(),

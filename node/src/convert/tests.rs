@@ -17,6 +17,7 @@ fn read(value: serde_json::Value) -> Result<model::ServiceSpec, String> {
 
 #[test]
 fn a_spec_comes_out_as_it_went_in() {
+    let id = model::SecretId::from_bytes([7; 16]).to_string();
     let given = json!({
         "Name": "web",
         "Labels": {"a": "b"},
@@ -26,6 +27,10 @@ fn a_spec_comes_out_as_it_went_in() {
                 "Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 4096}}],
                 "StopGracePeriod": 3_000_000_000_i64, "Isolation": "default",
                 "Healthcheck": {"Test": ["CMD", "x"], "Interval": 2_000_000_000_i64},
+                "Secrets": [{"File": {"Name": "pw", "UID": "1", "GID": "2", "Mode": 256},
+                    "SecretID": id, "SecretName": "s1"}],
+                "Configs": [{"File": {"Name": "/etc/c", "UID": "0", "GID": "0", "Mode": 292},
+                    "ConfigID": id, "ConfigName": "c1"}],
                 "CapabilityDrop": ["CAP_NET_RAW"],
                 "Privileges": {"CredentialSpec": null, "SELinuxContext": null, "NoNewPrivileges": true}
             },
@@ -55,8 +60,32 @@ fn what_has_no_place_is_refused_and_never_dropped() {
         read(spec).map(|_| ()).unwrap_err()
     };
     let image = json!({"Image": "nginx"});
+    let id = model::ConfigId::from_bytes([7; 16]).to_string();
+    let with = |fields: serde_json::Value| {
+        let mut container = json!({"Image": "nginx"});
+        for (key, value) in fields.as_object().unwrap() {
+            container[key] = value.clone();
+        }
+        container
+    };
     for (error, expected) in [
         (spec(json!({}), json!({})), "image"),
+        (spec(with(json!({"Secrets": [{"SecretName": "s1"}]})), json!({})), "malformed secret"),
+        (
+            spec(with(json!({"Secrets": [{"SecretID": "?", "SecretName": "s1"}]})), json!({})),
+            "secret not found: s1",
+        ),
+        (
+            spec(with(json!({"Configs": [{"ConfigID": &id, "ConfigName": "c"}]})), json!({})),
+            "malformed config reference, no target provided",
+        ),
+        (
+            spec(
+                with(json!({"Configs": [{"ConfigID": &id, "ConfigName": "c", "Runtime": {}}]})),
+                json!({}),
+            ),
+            "credential specs",
+        ),
         (spec(image.clone(), json!({"Name": "we b"})), "DNS name"),
         (spec(image.clone(), json!({"Networks": [{"Target": "n"}]})), "network n not found"),
         (spec(image.clone(), json!({"Mode": {"Replicated": {}, "Global": {}}})), "only one"),

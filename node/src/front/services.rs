@@ -142,7 +142,8 @@ pub(super) fn find_node<'a>(
     })
 }
 
-fn find<'a, T>(
+/// The one that a reference names.
+pub(super) fn find<'a, T>(
     kind: &str,
     reference: &str,
     all: impl Iterator<Item = &'a Arc<T>>,

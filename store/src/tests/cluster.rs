@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use model::{ClusterId, Command, RequestId};
+use model::{ClusterId, Command, ConfigId, RequestId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,38 @@ async fn without_a_quorum_a_write_is_answered_in_time_and_told_apart() {
     let state = cluster.store(leader).read(PATIENCE).await.unwrap();
     assert_eq!(state.node(node(50)).unwrap().modified, again.index);
     assert!(state.node(node(51)).is_none());
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_configs_reach_who_was_away_and_survive_snapshots() {
+    let mut cluster = Cluster::founded(3).await;
+    let away = 1 + cluster.leader().await % 3;
+    cluster.kill(away).await;
+    // More together than one message or one chunk of a snapshot takes.
+    for number in 1..=6 {
+        let command = Command::CreateConfig {
+            id: ConfigId::from_bytes([number; 16]),
+            name: format!("c{number}"),
+            labels: BTreeMap::from([("l".to_owned(), "v".repeat(100_000))]),
+            sealed: vec![number; 1_023_999 + crypto::sealed::SEAL_BYTES],
+        };
+        cluster.write(command).await;
+    }
+    cluster.start(away).await;
+    cluster.agreed().await;
+    let leader = cluster.leader().await;
+    cluster.store(leader).running().unwrap().make_snapshot(10).await;
+    for number in 1..=3 {
+        cluster.kill(number).await;
+    }
+    for number in 1..=3 {
+        cluster.start(number).await;
+    }
+    let leader = cluster.leader().await;
+    let state = cluster.store(leader).read(PATIENCE).await.unwrap();
+    assert_eq!(state.configs().map(|config| config.sealed.len()).max(), Some(1_024_044));
+    assert_eq!(state.configs().count(), 6);
     cluster.close().await;
 }
 

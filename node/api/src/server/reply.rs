@@ -33,6 +33,11 @@ pub(super) fn empty() -> Answer {
     Ok(StatusCode::OK.into_response())
 }
 
+/// 204.
+pub(super) fn no_content() -> Answer {
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 /// 200 at once, then what comes.
 pub(super) fn stream<S>(content_type: &'static str, chunks: S) -> Answer
 where

@@ -1,5 +1,7 @@
 //! The routes over a node that keeps two services in memory, with and without a leader elsewhere.
 
+mod files;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;

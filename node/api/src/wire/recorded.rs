@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::file::{Config, ConfigSpec, FileCreated, Secret, SecretSpec};
 use super::node::{Node, NodeSpec};
 use super::service::{Service, ServiceSpec};
 use super::system::{Info, Version};
@@ -36,6 +37,15 @@ fn tasks_survive() {
 fn nodes_survive() {
     check::<Node>(include_str!("../../testdata/node.json"));
     check::<NodeSpec>(include_str!("../../testdata/node_spec.json"));
+}
+
+#[test]
+fn files_survive() {
+    check::<Secret>(include_str!("../../testdata/secret.json"));
+    check::<SecretSpec>(include_str!("../../testdata/secret_spec.json"));
+    check::<Config>(include_str!("../../testdata/config.json"));
+    check::<ConfigSpec>(include_str!("../../testdata/config_spec.json"));
+    check::<FileCreated>(r#"[{"ID":"my41ipewuw8xl4s8ncuauuw4y"}]"#);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use crate::spec::file::FileFlag;
 use crate::spec::mount::MountFlag;
 use crate::spec::port::PortFlag;
 use crate::units;
@@ -10,7 +11,7 @@ use crate::units;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// Create a service
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List services
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -45,7 +46,7 @@ pub(crate) enum ServiceCommand {
         scales: Vec<String>,
     },
     /// Change a service
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Take a service back to its previous spec
     Rollback {
         /// How to wait.
@@ -179,6 +180,12 @@ pub(crate) struct CreateArgs {
     /// Mount, as in type=bind,src=/a,dst=/b
     #[arg(long = "mount")]
     pub(crate) mounts: Vec<MountFlag>,
+    /// Secret to show as a file: NAME, or source=NAME,target=FILE,uid=0,gid=0,mode=0400
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub(crate) secrets: Vec<FileFlag>,
+    /// Config to show as a file: NAME, or source=NAME,target=/PATH,uid=0,gid=0,mode=0444
+    #[arg(long = "config", value_name = "CONFIG")]
+    pub(crate) configs: Vec<FileFlag>,
     /// Network to join
     #[arg(long = "network")]
     pub(crate) networks: Vec<String>,
@@ -257,6 +264,18 @@ pub(crate) struct UpdateArgs {
     /// Remove the mount at this path
     #[arg(long = "mount-rm", value_name = "PATH")]
     pub(crate) mount_rm: Vec<String>,
+    /// Add a secret
+    #[arg(long = "secret-add", value_name = "SECRET")]
+    pub(crate) secret_add: Vec<FileFlag>,
+    /// Remove a secret
+    #[arg(long = "secret-rm", value_name = "NAME")]
+    pub(crate) secret_rm: Vec<String>,
+    /// Add a config
+    #[arg(long = "config-add", value_name = "CONFIG")]
+    pub(crate) config_add: Vec<FileFlag>,
+    /// Remove a config
+    #[arg(long = "config-rm", value_name = "NAME")]
+    pub(crate) config_rm: Vec<String>,
     /// Join another network
     #[arg(long = "network-add")]
     pub(crate) network_add: Vec<String>,

@@ -149,6 +149,29 @@ fn container(text: &mut String, spec: &ContainerSpec) -> std::fmt::Result {
         writeln!(text, "Mounts:")?;
         spec.mounts.iter().try_for_each(|mount| self::mount(text, mount))?;
     }
+    let configs = spec.configs.iter().filter_map(|config| {
+        Some((config.file.as_ref()?.name.as_str(), config.config_name.as_str()))
+    });
+    files(text, "Configs", configs)?;
+    let secrets = spec.secrets.iter().filter_map(|secret| {
+        Some((secret.file.as_ref()?.name.as_str(), secret.secret_name.as_str()))
+    });
+    files(text, "Secrets", secrets)?;
+    Ok(())
+}
+
+/// Where files are and what they are made of.
+fn files<'a>(
+    text: &mut String,
+    title: &str,
+    files: impl Iterator<Item = (&'a str, &'a str)>,
+) -> std::fmt::Result {
+    for (number, (target, source)) in files.enumerate() {
+        if number == 0 {
+            writeln!(text, "{title}:")?;
+        }
+        writeln!(text, " Target:\t{target}\n  Source:\t{source}")?;
+    }
     Ok(())
 }
 

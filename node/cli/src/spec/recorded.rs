@@ -1,5 +1,6 @@
 //! The same command line makes the same body as Docker's CLI does.
 
+use api::wire::container::{ConfigReference, SecretReference};
 use api::wire::service::ServiceSpec;
 use clap::Parser;
 use serde::Deserialize;
@@ -56,7 +57,16 @@ fn base() -> ServiceSpec {
                 --constraint node.role==worker web:1";
     let argv: Vec<_> = line.split(' ').map(str::to_owned).collect();
     let ServiceCommand::Create(args) = service(&argv) else { panic!("{line}") };
-    create::spec(&args, |_| None).unwrap()
+    let mut spec = create::spec(&args, |_| None).unwrap();
+    let container = spec.task_template.container_spec.as_mut().unwrap();
+    for id in ["1", "2"] {
+        let (secret_id, config_id) = (id.to_owned(), id.to_owned());
+        let (secret_name, config_name) = (format!("s{id}"), format!("c{id}"));
+        container.secrets.push(SecretReference { file: None, secret_id, secret_name });
+        let config = ConfigReference { config_id, config_name, ..ConfigReference::default() };
+        container.configs.push(config);
+    }
+    spec
 }
 
 #[track_caller]
@@ -125,5 +135,15 @@ fn flags_become_fields() {
         r#"["B=2","C=3"]"#,
     );
     check("service update --label-add m=2 --label-rm l web", "/Labels", r#"{"m":"2"}"#);
+    check(
+        "service update --secret-rm s1 web",
+        &format!("{container}/Secrets"),
+        r#"[{"File":null,"SecretID":"2","SecretName":"s2"}]"#,
+    );
+    check(
+        "service update --config-rm c2 web",
+        &format!("{container}/Configs"),
+        r#"[{"ConfigID":"1","ConfigName":"c1"}]"#,
+    );
     check("service update --constraint-rm node.role==worker web", "/TaskTemplate/Placement", "{}");
 }

@@ -37,6 +37,8 @@ pub(crate) fn apply(
         !replaced && !args.mount_rm.contains(&mount.target)
     });
     container.mounts.extend(added);
+    container.secrets.retain(|secret| !args.secret_rm.contains(&secret.secret_name));
+    container.configs.retain(|config| !args.config_rm.contains(&config.config_name));
     change_ports(spec, args);
     let networks = &mut spec.task_template.networks;
     networks.retain(|network| !args.network_rm.contains(&network.target));

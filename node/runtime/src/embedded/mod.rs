@@ -209,6 +209,7 @@ impl Runtime for Embedded {
         }
         // Refused before a download rather than after it.
         plan::check(&container.spec, shared.rootless)?;
+        plan::check_files(container, shared.rootless)?;
         // Until the request is written nothing else keeps the image from being deleted.
         let _lease = shared.images.lease().await;
         let image = &container.spec.container.image;
@@ -222,7 +223,7 @@ impl Runtime for Embedded {
         let workload = Workload::Container(Box::new(plan::container(container, &ready, node)?));
         let control = shared.tasks.socket(container.task);
         let request = request(container, control, stop_signal, ready.digest, workload);
-        shared.tasks.prepare(container.task, request).await
+        shared.tasks.prepare(container.task, request, &container.files).await
     }
 
     async fn start(&self, task: TaskId) -> Result<i64, RuntimeError> {

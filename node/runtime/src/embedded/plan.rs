@@ -5,6 +5,7 @@
 //! sentence for the user. Limits that the node's kernel does not offer are the one
 //! exception: they are in `RuntimeInfo::lacks`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use model::TaskSpec;
@@ -12,8 +13,8 @@ use model::service::{ContainerSpec, Mount, MountKind, Ulimit};
 
 use crate::cgroup::CgroupSupport;
 use crate::images::Ready;
-use crate::shim::request::{ContainerRequest, MountRequest};
-use crate::{RuntimeError, TaskContainer};
+use crate::shim::request::{ContainerRequest, FileRequest, MountRequest};
+use crate::{RuntimeError, TaskContainer, TaskFile};
 
 /// Docker's default set without MKNOD: where the node has no device control groups,
 /// making a device node would open the node's disks.
@@ -92,8 +93,6 @@ pub(crate) fn check(spec: &TaskSpec, rootless: bool) -> Result<(), RuntimeError>
     let impossible = [
         (container.tty, "a terminal (tty)"),
         (container.init == Some(true), "an init process (init)"),
-        (!container.secrets.is_empty(), "secrets"),
-        (!container.configs.is_empty(), "configs"),
         (!matches!(container.isolation.as_str(), "" | "default"), "another isolation"),
     ];
     if let Some((_, what)) = impossible.iter().find(|(asked, _)| *asked) {
@@ -108,6 +107,29 @@ pub(crate) fn check(spec: &TaskSpec, rootless: bool) -> Result<(), RuntimeError>
     capabilities(container)?;
     if rootless && container.oom_score_adj < 0 {
         return refuse("a negative oom score needs a node that runs as root");
+    }
+    Ok(())
+}
+
+/// Refuses files that could not be where and whose they should be.
+pub(crate) fn check_files(task: &TaskContainer, rootless: bool) -> Result<(), RuntimeError> {
+    let spec = &task.spec.container;
+    let n_configs = spec.configs.iter().filter(|config| config.file.is_some()).count();
+    if task.files.len() != spec.secrets.len() + n_configs {
+        return refuse("a secret or config that the service names was not sent to this node");
+    }
+    let mut targets = BTreeSet::new();
+    for TaskFile { kind, name, target, uid, gid, .. } in &task.files {
+        if rootless && (*uid, *gid) != (0, 0) {
+            return refuse(format!(
+                "{kind} {name} is to belong to {uid}:{gid}, but this node runs without root and \
+                 has one user only: let it belong to 0:0 (which is you), or run skep as root"
+            ));
+        }
+        let mounted = spec.mounts.iter().any(|mount| mount.target == *target);
+        if !targets.insert(target) || mounted {
+            return refuse(format!("{kind} {name}: something else is at {target} already"));
+        }
     }
     Ok(())
 }
@@ -163,6 +185,7 @@ pub(crate) fn container(
         groups: spec.groups.clone(),
         read_only: spec.read_only,
         mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
+        files: task.files.iter().map(file).collect(),
         hosts: spec.hosts.iter().map(|line| hosts_line(line)).collect(),
         nameservers: dns.nameservers,
         dns_search: dns.search,
@@ -280,6 +303,11 @@ fn mount(mount: &Mount) -> Result<MountRequest, RuntimeError> {
         }),
         MountKind::Volume => refuse("the embedded runtime has no volumes yet: bind a directory"),
     }
+}
+
+fn file(file: &TaskFile) -> FileRequest {
+    let TaskFile { target, uid, gid, mode, .. } = file;
+    FileRequest { target: target.clone(), uid: *uid, gid: *gid, mode: *mode }
 }
 
 fn sysctls(spec: &ContainerSpec) -> Result<Vec<(String, String)>, RuntimeError> {

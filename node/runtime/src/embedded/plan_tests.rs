@@ -29,6 +29,7 @@ fn task(container: ContainerSpec) -> TaskContainer {
         name: "web.2.x".into(),
         spec: Arc::new(spec),
         registry_auth: None,
+        files: Vec::new(),
     }
 }
 

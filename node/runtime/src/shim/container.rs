@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crypto::SecretBytes;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
@@ -21,7 +22,7 @@ use rustix::thread::UnshareFlags;
 use seccompiler::BpfProgram;
 
 use super::request::ContainerRequest;
-use super::{ShimError, rootfs, seccomp, spec, sys, user};
+use super::{ShimError, memory, rootfs, seccomp, spec, sys, user};
 use crate::cgroup;
 
 /// Libcontainer's own state, below the task's directory.
@@ -75,14 +76,17 @@ impl Executor for Hardened {
 pub(crate) fn create(
     request: &ContainerRequest,
     dir: &Path,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    contents: Vec<SecretBytes>,
+    [stdout, stderr]: [OwnedFd; 2],
 ) -> Result<Created, ShimError> {
     rootfs::private_mounts().map_err(|error| ShimError::node("making a mount namespace", error))?;
     sys::unshare(UnshareFlags::NEWNET)
         .map_err(|error| ShimError::node("making a network namespace", error))?;
     sys::loopback_up().map_err(|error| ShimError::node("starting the loopback device", error))?;
     network_sysctls(request)?;
+    // Before the first fork: no child has them in its memory.
+    memory::place(dir, &request.files, contents)
+        .map_err(|error| ShimError::node("placing secrets and configs", error))?;
     let root = rootfs::mount_root(dir, &request.lower_dirs, request.rootless)
         .map_err(|error| ShimError::node("mounting the root file system", error))?;
     let user = user::resolve(&root, &request.user, &request.groups).map_err(ShimError::Spec)?;

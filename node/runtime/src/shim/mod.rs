@@ -5,7 +5,7 @@
 //! dies with it.
 //!
 //! The daemon starts it with a pipe as standard output and waits for one line: `ok`,
-//! or why not. After that they speak over a socket, in lines:
+//! or why not; secrets and configs come through standard input. After that they speak over a socket, in lines:
 //!
 //! ```text
 //!   ping        pong
@@ -17,6 +17,7 @@
 
 mod container;
 pub(crate) mod log;
+pub(crate) mod memory;
 mod process;
 pub(crate) mod request;
 pub(crate) mod rootfs;
@@ -122,8 +123,9 @@ fn detach() -> io::Result<Detached> {
 
 /// Makes the task, says so, and stays until it has ended.
 fn run(dir: &TaskDir) -> Result<(), ShimError> {
-    let mut ready = take_output(dir).map_err(|error| ShimError::node("redirecting", error))?;
-    let made = make(dir);
+    let redirected = take_pipes(dir).map_err(|error| ShimError::node("redirecting", error));
+    let (input, mut ready) = redirected?;
+    let made = make(dir, input);
     let line = made.as_ref().map_or_else(ShimError::line, |_| "ok\n".to_owned());
     // A daemon that is gone by now finds us by our directory.
     let _ = ready.write_all(line.as_bytes());
@@ -132,17 +134,18 @@ fn run(dir: &TaskDir) -> Result<(), ShimError> {
     supervisor.run().map_err(|error| ShimError::node("supervising", error))
 }
 
-/// Keeps the readiness pipe and sends our own words to a file.
-fn take_output(dir: &TaskDir) -> io::Result<File> {
+/// Keeps the pipe of contents and that of readiness, and sends our own words to a file.
+fn take_pipes(dir: &TaskDir) -> io::Result<(File, File)> {
+    let input = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
     let ready = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     let log = OpenOptions::new().create(true).append(true).open(dir.shim_log())?;
     sys::redirect(&File::open("/dev/null")?, 0)?;
     sys::redirect(&log, 1)?;
     sys::redirect(&log, 2)?;
-    Ok(ready)
+    Ok((input, ready))
 }
 
-fn make(dir: &TaskDir) -> Result<Supervisor, ShimError> {
+fn make(dir: &TaskDir, input: File) -> Result<Supervisor, ShimError> {
     let node = |step: &'static str| move |error: io::Error| ShimError::node(step, error);
     std::env::set_current_dir(dir.path()).map_err(node("entering the task's directory"))?;
     let lock = File::create(dir.lock()).map_err(node("opening the lock"))?;
@@ -159,7 +162,10 @@ fn make(dir: &TaskDir) -> Result<Supervisor, ShimError> {
     let (stderr, stderr_writer) = container::output_pipe().map_err(node("making a pipe"))?;
     let child = match &request.workload {
         Workload::Container(container) => {
-            let made = container::create(container, dir.path(), stdout_writer, stderr_writer)?;
+            let contents = memory::receive(input, container.files.len());
+            let contents = contents.map_err(node("reading secrets and configs"))?;
+            let outputs = [stdout_writer, stderr_writer];
+            let made = container::create(container, dir.path(), contents, outputs)?;
             Child::Container { group: container.cgroup.clone(), created: Box::new(made) }
         }
         Workload::Process(process) => {

@@ -90,6 +90,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) groups: Vec<String>,
     pub(crate) read_only: bool,
     pub(crate) mounts: Vec<MountRequest>,
+    /// Secrets and configs, whose content comes through a pipe.
+    pub(crate) files: Vec<FileRequest>,
     pub(crate) hosts: Vec<String>,
     pub(crate) nameservers: Vec<String>,
     pub(crate) dns_search: Vec<String>,
@@ -105,6 +107,15 @@ pub(crate) struct ContainerRequest {
 pub(crate) enum MountRequest {
     Bind { source: String, target: String, read_only: bool },
     Tmpfs { target: String, size_bytes: i64, mode: u32, read_only: bool },
+}
+
+/// A secret or a config: where it goes. Its content is never in here.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct FileRequest {
+    pub(crate) target: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
 }
 
 /// A process of the node.

@@ -8,6 +8,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use super::memory;
 use super::request::{ContainerRequest, MountRequest};
 use super::user::User;
 
@@ -168,6 +169,13 @@ fn mounts(request: &ContainerRequest, dir: &Path) -> io::Result<Vec<Value>> {
         }));
     }
     mounts.extend(request.mounts.iter().map(user_mount));
+    // Behind the user's: a tmpfs at /run must not hide them.
+    for (number, file) in request.files.iter().enumerate() {
+        mounts.push(json!({
+            "destination": file.target, "type": "bind", "source": memory::path_of(dir, number),
+            "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
+        }));
+    }
     Ok(mounts)
 }
 

@@ -16,16 +16,17 @@ use std::time::Duration;
 
 use model::TaskId;
 use rustix::fs::FlockOperation;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::images::blocking;
 use crate::pid::boot_id;
+use crate::shim::memory::length_prefix;
 use crate::shim::request::{Request, ShimState, TaskDir, Workload};
-use crate::{Container, Exit, Phase, Prepared, RuntimeError, cgroup, fs as files};
+use crate::{Container, Exit, Phase, Prepared, RuntimeError, TaskFile, cgroup, fs as files};
 
 use self::client::Connection;
 pub(crate) use self::logs::read_logs;
@@ -44,6 +45,15 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Bytes of the line in which a shim says why it failed.
 const REASON_BYTES_MAX: u64 = 16 * 1024;
+
+/// Sends what `shim::memory` receives; the pipe closes at the end.
+async fn send_contents(mut pipe: ChildStdin, contents: &[TaskFile]) -> io::Result<()> {
+    for file in contents {
+        pipe.write_all(&length_prefix(file)).await?;
+        pipe.write_all(file.data.as_bytes()).await?;
+    }
+    Ok(())
+}
 
 /// A piece of work for the driver.
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -110,11 +120,13 @@ impl Tasks {
         Ok(Some(Prepared { native_id: task.to_string(), image_digest: request.image_digest }))
     }
 
-    /// Writes the request and has a shim make the task.
+    /// Writes the request and has a shim make the task; it gets the contents of files through
+    /// a pipe, in the order of the request.
     pub(crate) async fn prepare(
         self: &Arc<Self>,
         task: TaskId,
         request: Request,
+        contents: &[TaskFile],
     ) -> Result<Prepared, RuntimeError> {
         let dir = self.task_dir(task);
         let image_digest = request.image_digest.clone();
@@ -128,7 +140,7 @@ impl Tasks {
                 .map_err(|error| RuntimeError::io(format!("writing {}", path.display()), error))
         })
         .await?;
-        let made = self.spawn_shim(&dir).await;
+        let made = self.spawn_shim(&dir, contents).await;
         if made.is_err() {
             let own_words = fs::read_to_string(dir.shim_log()).unwrap_or_default();
             if !own_words.is_empty() {
@@ -143,13 +155,17 @@ impl Tasks {
         Ok(Prepared { native_id: task.to_string(), image_digest })
     }
 
-    async fn spawn_shim(&self, dir: &TaskDir) -> Result<(), RuntimeError> {
+    async fn spawn_shim(&self, dir: &TaskDir, contents: &[TaskFile]) -> Result<(), RuntimeError> {
         let io_error = |error| RuntimeError::io("starting the shim", error);
         let mut command = Command::new(&self.program);
         command.arg("shim").arg(dir.path()).env_clear().current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(io_error)?;
         let answer = async {
+            if let Some(pipe) = child.stdin.take() {
+                // A shim that reads no further says why.
+                let _ = send_contents(pipe, contents).await;
+            }
             let mut line = String::new();
             if let Some(pipe) = child.stdout.take() {
                 // Not to the end: a container that waits to be started holds the pipe too.
