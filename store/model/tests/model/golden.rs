@@ -74,7 +74,7 @@ fn world() -> World {
 
 /// Service 3, with a login that was written twice.
 fn with_login(world: &mut World, name: &str) {
-    let (id, spec) = (service_id(3), crate::fixtures::spec(name));
+    let (id, spec) = (service_id(3), spec(name));
     let login = b"sealed".to_vec();
     world.ok(Command::CreateServiceWithLogin { id, spec: spec.clone(), login });
     let version = world.state.service(id).unwrap().spec_version;
