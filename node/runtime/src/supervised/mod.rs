@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::images::blocking;
 use crate::pid::boot_id;
 use crate::shim::request::{Request, ShimState, TaskDir, Workload};
-use crate::{Container, Exit, Phase, Prepared, RuntimeError, cgroup, fs as files};
+use crate::{Container, Exit, Health, Phase, Prepared, RuntimeError, cgroup, fs as files};
 
 use self::client::Connection;
 pub(crate) use self::logs::read_logs;
@@ -319,7 +319,9 @@ impl Tasks {
         Ok(match exit {
             Some(exit) => Phase::Exited(exit),
             None if !alive => Phase::Lost,
-            None if state.started_at.is_some() => Phase::Running { pid: state.init.pid.into() },
+            None if state.started_at.is_some() => {
+                Phase::Running { pid: state.init.pid.into(), health: Health::Unchecked }
+            }
             None => Phase::Created,
         })
     }
@@ -405,7 +407,7 @@ fn is_locked(dir: &TaskDir) -> bool {
 }
 
 /// Runs jobs until nobody can send one any more; ends with those that run then.
-async fn drive(mut queue: mpsc::Receiver<Job>) {
+pub(crate) async fn drive(mut queue: mpsc::Receiver<Job>) {
     let mut jobs = JoinSet::new();
     loop {
         tokio::select! {
