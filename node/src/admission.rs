@@ -50,11 +50,16 @@ pub(crate) fn describe(config: &Config, runtime: &runtime::RuntimeInfo) -> NodeD
         },
         resources: resources(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        runtime: format!("{} {}", runtime.name, runtime.version).trim_end().to_owned(),
+        runtime: runtime_text(runtime),
         engine_labels,
         address: config.advertise.to_string(),
         lacks: runtime.lacks.clone(),
     }
+}
+
+/// Name and version of a runtime, as people read it.
+pub(crate) fn runtime_text(runtime: &runtime::RuntimeInfo) -> String {
+    format!("{} {}", runtime.name, runtime.version).trim_end().to_owned()
 }
 
 fn resources() -> Resources {

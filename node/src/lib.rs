@@ -37,12 +37,14 @@ mod messages;
 mod peers;
 mod pool;
 mod rpc;
+mod runtimes;
 mod standing;
 mod voters;
 mod wiring;
 
 pub use founding::FoundingError;
 pub use joining::JoinError;
+pub use runtimes::settle;
 pub use standing::{StandingError, unix_seconds};
 pub use wiring::NodeError;
 

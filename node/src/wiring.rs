@@ -12,7 +12,6 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ use tracing::info;
 
 use crate::admission::{self, Admitted};
 use crate::agency::Agency;
-use crate::config::{Beginning, Config, RuntimeChoice};
+use crate::config::{Beginning, Config};
 use crate::datadir::{DataDir, DataDirError};
 use crate::dispatch::{Dispatcher, Served};
 use crate::follow::Follower;
@@ -50,7 +49,7 @@ use crate::pool::Pool;
 use crate::rpc::{self, Eligible, Everybody};
 use crate::standing::{self, Standing, StandingError};
 use crate::supervisor::{Stage, Stopped, Supervisor};
-use crate::{announce, first_messages};
+use crate::{announce, first_messages, runtimes};
 
 /// Long gossip messages on their way to streams; the next round brings newer ones.
 const BIG_MESSAGES: usize = 16;
@@ -170,14 +169,14 @@ pub(crate) async fn run(
     if config.beginning == Beginning::Found && 1 < incarnation && !data.join("genesis").exists() {
         return Err(NodeError::FoundAgain { path: config.data_dir });
     }
-    let (runtime, supervised) = open_runtime(&config, &data)?;
+    let me = standing.credentials.node();
+    let (runtime, supervised) = runtimes::open(&config, &data, me).await?;
     let path = data.join("first-messages");
     let first_messages =
         first_messages::load(&path).map_err(|source| NodeError::FirstMessages { path, source })?;
     let eligible = standing.credentials.certificate.claims().role == Role::Eligible;
     let description = admission::describe(&config, &runtime.info());
     let Standing { credentials, join_with, key } = standing;
-    let me = credentials.node();
     let channels = Channels {
         credentials: watch::Sender::new(Arc::new(credentials)),
         genesis: watch::Sender::new(None),
@@ -638,37 +637,6 @@ fn known_genesis(base: &Base) -> Result<(), String> {
     let genesis = standing::kept_genesis(&base.data).map_err(|error| error.to_string())?;
     base.channels.genesis.send_replace(genesis);
     Ok(())
-}
-
-type Opened = (Arc<dyn Runtime>, Pin<Box<dyn Future<Output = ()> + Send>>);
-
-/// The runtime, and what must run for it to work.
-fn open_runtime(config: &Config, data: &DataDir) -> Result<Opened, NodeError> {
-    match config.runtime {
-        RuntimeChoice::Fake => {
-            let (fake, _) = runtime::fake::Fake::new(runtime::fake::FakeBehaviour::default());
-            Ok((Arc::new(fake), Box::pin(std::future::pending())))
-        }
-        RuntimeChoice::Embedded => {
-            let (opened, running) =
-                runtime::Embedded::open(supervised(config, data)).map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-        RuntimeChoice::Process => {
-            let (opened, running) = runtime::ProcessRuntime::open(supervised(config, data))
-                .map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-    }
-}
-
-fn supervised(config: &Config, data: &DataDir) -> runtime::EmbeddedConfig {
-    runtime::EmbeddedConfig {
-        data_dir: data.join("runtime"),
-        run_dir: config.run_dir.clone(),
-        program: PathBuf::from("/proc/self/exe"),
-        rootless: config.rootless,
-    }
 }
 
 /// Binds the API socket: 0660, in a directory that is made where it is missing. A socket that

@@ -60,6 +60,8 @@ pub enum Kind {
     Seeded,
     /// A cluster of one, with containers.
     Alone,
+    /// A cluster of one, with containers of a Docker Engine: see [`Lab::engine`].
+    Docker,
 }
 
 /// What a daemon answered.
@@ -79,6 +81,8 @@ pub struct Lab {
     binary: PathBuf,
     dir: TempDir,
     kind: Kind,
+    /// Socket of the Docker Engine, if it is not that of this machine.
+    pub engine: Option<PathBuf>,
     daemons: BTreeMap<usize, Child>,
     n_writes: u32,
 }
@@ -91,7 +95,8 @@ impl Lab {
         // Short: the path of a socket has 107 bytes at most.
         let dir = tempfile::Builder::new().prefix("skl").tempdir_in("/tmp").expect("a directory");
         let network = Network::new(n_hosts);
-        let lab = Self { network, binary, dir, kind, daemons: BTreeMap::new(), n_writes: 0 };
+        let (engine, daemons) = (None, BTreeMap::new());
+        let lab = Self { network, binary, dir, kind, engine, daemons, n_writes: 0 };
         let key = Command::new(&lab.binary)
             .args(["key", "new", "--out"])
             .arg(lab.key_file())
@@ -123,6 +128,12 @@ impl Lab {
         match self.kind {
             Kind::Alone => {
                 command.args(["--found", "--runtime", "embedded"]);
+            }
+            Kind::Docker => {
+                // By itself it finds the engine.
+                command.args(["--found", "--runtime", "auto"]);
+                let host = |socket: &PathBuf| format!("unix://{}", socket.display());
+                command.envs(self.engine.as_ref().map(|socket| ("DOCKER_HOST", host(socket))));
             }
             Kind::Seeded => {
                 command.args(["--runtime", "fake"]);
@@ -381,7 +392,7 @@ impl Drop for Lab {
         if std::thread::panicking() {
             self.show_logs();
         }
-        if self.kind == Kind::Alone {
+        if self.kind != Kind::Seeded {
             self.remove_services();
         }
         for daemon in self.daemons.values_mut() {

@@ -13,6 +13,7 @@ use store::{RaftRole, RaftStatus};
 use tokio::time::Instant;
 
 use super::{Front, Notices};
+use crate::admission;
 
 /// Fewer eligible nodes than this and one loss stops every change.
 const ELIGIBLE_MIN: u64 = 3;
@@ -52,7 +53,8 @@ impl Front {
                 .filter(|raft| raft.role != RaftRole::Outside)
                 .map(|raft| report(&raft, &notices)),
             warnings,
-            lacks: self.description.lacks.clone(),
+            // As it is now: an engine may be away.
+            lacks: self.runtime.info().lacks,
         }
     }
 
@@ -67,7 +69,7 @@ impl Front {
             hostname: self.description.hostname.clone(),
             address: self.description.address.clone(),
             version: self.description.version.clone(),
-            runtime: self.description.runtime.clone(),
+            runtime: admission::runtime_text(&self.runtime.info()),
             state: state.to_owned(),
             eligible: self.eligible,
             incarnation: self.incarnation,
