@@ -75,9 +75,11 @@ impl Cluster {
         let data = self.dir.join(format!("node{n}"));
         arguments.extend(["--data-dir".to_owned(), data.display().to_string()]);
         arguments.extend(["-H".to_owned(), format!("unix://{}", self.socket(n).display())]);
-        if self.runtime == Runtime::Process {
-            arguments.extend(["--runtime".to_owned(), "process".to_owned()]);
-        }
+        let runtime = match self.runtime {
+            Runtime::Embedded => "embedded",
+            Runtime::Process => "process",
+        };
+        arguments.extend(["--runtime".to_owned(), runtime.to_owned()]);
         narrator.command(&format!("{} {} &", self.binary.display(), arguments.join(" ")));
         let log = File::options().create(true).append(true).open(self.log(n))?;
         let daemon = Command::new(&self.binary)

@@ -55,11 +55,16 @@ pub(crate) fn describe(
         },
         resources: resources(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        runtime: format!("{} {}", runtime.name, runtime.version).trim_end().to_owned(),
+        runtime: runtime_text(runtime),
         engine_labels,
         address: address.map(|address| address.to_string()).unwrap_or_default(),
         lacks: runtime.lacks.clone(),
     }
+}
+
+/// Name and version of a runtime, as people read it.
+pub(crate) fn runtime_text(runtime: &runtime::RuntimeInfo) -> String {
+    format!("{} {}", runtime.name, runtime.version).trim_end().to_owned()
 }
 
 fn resources() -> Resources {

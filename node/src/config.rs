@@ -39,8 +39,10 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// API socket, `unix:///path`.
     pub host: Option<String>,
-    /// `auto`, `embedded`, `process` or `fake`.
+    /// `auto`, `docker`, `embedded`, `process` or `fake`.
     pub runtime: Option<String>,
+    /// Docker Engine, `unix:///path`, as `DOCKER_HOST` has it.
+    pub docker_host: Option<String>,
     /// `engine.labels.*`.
     pub labels: Option<BTreeMap<String, String>>,
     /// Failure domain that voters are spread over.
@@ -79,6 +81,7 @@ impl Options {
             data_dir: self.data_dir.or(other.data_dir),
             host: self.host.or(other.host),
             runtime: self.runtime.or(other.runtime),
+            docker_host: self.docker_host.or(other.docker_host),
             labels: self.labels.or(other.labels),
             zone: self.zone.or(other.zone),
             log_format: self.log_format.or(other.log_format),
@@ -89,12 +92,38 @@ impl Options {
 /// Which runtime runs containers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RuntimeChoice {
+    /// What ran here before; else Docker, if it answers; else containers by this binary.
+    Auto,
+    /// Containers by Docker Engine.
+    Docker,
     /// Containers by this binary.
     Embedded,
     /// Plain processes, demo image only.
     Process,
     /// Nothing at all, for tests of the cluster.
     Fake,
+}
+
+impl RuntimeChoice {
+    const ALL: [Self; 5] = [Self::Auto, Self::Docker, Self::Embedded, Self::Process, Self::Fake];
+
+    /// Its word, as users write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Docker => "docker",
+            Self::Embedded => "embedded",
+            Self::Process => "process",
+            Self::Fake => "fake",
+        }
+    }
+
+    /// The choice of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.word() == word)
+    }
 }
 
 /// What gives this node its place.
@@ -164,6 +193,10 @@ pub struct Config {
     pub rootless: bool,
     /// Runtime.
     pub runtime: RuntimeChoice,
+    /// Why that one, for the log.
+    pub runtime_why: String,
+    /// Socket of Docker Engine.
+    pub docker: PathBuf,
     /// `engine.labels.*`.
     pub labels: BTreeMap<String, String>,
     /// Failure domain.
@@ -252,14 +285,19 @@ impl Config {
             }
             None => None,
         };
+        let runtime = runtime_choice(options.runtime.as_deref())?;
+        let socket = socket(options.host.as_deref())?;
+        let docker = docker_socket(runtime, options.docker_host.as_deref(), &socket)?;
         Ok(Self {
             place,
             addresses,
-            socket: socket(options.host.as_deref())?,
+            socket,
             run_dir: run_dir()?,
             data_dir: options.data_dir.map_or_else(default_data_dir, Ok)?,
             rootless: false,
-            runtime: runtime_choice(options.runtime.as_deref())?,
+            runtime,
+            runtime_why: "given".to_owned(),
+            docker,
             labels: options.labels.unwrap_or_default(),
             zone: options.zone.unwrap_or_default(),
             log_format: log_format(options.log_format.as_deref())?,
@@ -424,15 +462,27 @@ fn run_dir() -> Result<PathBuf, ConfigError> {
 }
 
 fn runtime_choice(text: Option<&str>) -> Result<RuntimeChoice, ConfigError> {
-    match text {
-        None | Some("auto" | "embedded") => Ok(RuntimeChoice::Embedded),
-        Some("process") => Ok(RuntimeChoice::Process),
-        Some("fake") => Ok(RuntimeChoice::Fake),
-        Some(other) => Err(ConfigError::Value {
-            name: "--runtime",
-            value: other.to_owned(),
-            what: "there are auto, embedded and process".to_owned(),
-        }),
+    let word = text.unwrap_or("auto");
+    RuntimeChoice::from_word(word).ok_or_else(|| ConfigError::Value {
+        name: "--runtime",
+        value: word.to_owned(),
+        what: "there are auto, docker, embedded and process".to_owned(),
+    })
+}
+
+/// Another machine's engine is an error for who asked for Docker. For `auto` it says how the user's
+/// own `docker` works, not what this machine has.
+fn docker_socket(
+    runtime: RuntimeChoice,
+    host: Option<&str>,
+    own: &Path,
+) -> Result<PathBuf, ConfigError> {
+    match runtime::docker_socket(host, own) {
+        Err(what) if runtime == RuntimeChoice::Docker => {
+            Err(ConfigError::Value { name: "--runtime", value: runtime.word().to_owned(), what })
+        }
+        Err(_) => Ok(runtime::docker_socket(None, own).unwrap_or_default()),
+        Ok(found) => Ok(found),
     }
 }
 
@@ -487,6 +537,14 @@ mod tests {
             (Options { advertise: Some("x".into()), ..key(&["a"], false) }, "IP:PORT"),
             (Options { host: Some("tcp://x".into()), ..key(&["a"], false) }, "unix://"),
             (Options { runtime: Some("podman".into()), ..key(&["a"], false) }, "embedded"),
+            (
+                Options {
+                    runtime: Some("docker".into()),
+                    docker_host: Some("tcp://10.0.0.1:2375".into()),
+                    ..key(&["a"], false)
+                },
+                "DOCKER_HOST",
+            ),
         ] {
             let error = Config::check(options).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

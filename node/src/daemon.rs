@@ -9,7 +9,7 @@
 //! given neither is outside, or where it was before it was stopped.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admission;
-use crate::config::{Beginning, Config, Place, RuntimeChoice};
+use crate::config::{Beginning, Config, Place};
 use crate::datadir::DataDir;
 use crate::error::{NodeError, chain};
 use crate::first_messages;
@@ -35,6 +35,7 @@ use crate::front::Front;
 use crate::outside::{Outside, Wish};
 use crate::place;
 use crate::pool::Pool;
+use crate::runtimes;
 use crate::supervisor::{Stage, Supervisor};
 use crate::wiring::Life;
 
@@ -67,7 +68,7 @@ pub(crate) async fn run(
 ) -> Result<(), NodeError> {
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let place = first_place(&config, &data)?;
-    let (runtime, supervised) = open_runtime(&config, &data)?;
+    let (runtime, supervised) = runtimes::open(&config, &data).await?;
     let path = data.join("first-messages");
     let first_messages =
         first_messages::load(&path).map_err(|source| NodeError::FirstMessages { path, source })?;
@@ -338,37 +339,6 @@ async fn evict(runtime: &dyn Runtime, cluster: ClusterId) {
             }
         }
         Err(_) => warn!(waited = ?EVICT_MAX, "containers not removed"),
-    }
-}
-
-type Opened = (Arc<dyn Runtime>, Pin<Box<dyn Future<Output = ()> + Send>>);
-
-/// The runtime, and what must run for it to work.
-fn open_runtime(config: &Config, data: &DataDir) -> Result<Opened, NodeError> {
-    match config.runtime {
-        RuntimeChoice::Fake => {
-            let (fake, _) = runtime::fake::Fake::new(runtime::fake::FakeBehaviour::default());
-            Ok((Arc::new(fake), Box::pin(std::future::pending())))
-        }
-        RuntimeChoice::Embedded => {
-            let (opened, running) =
-                runtime::Embedded::open(supervised(config, data)).map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-        RuntimeChoice::Process => {
-            let (opened, running) = runtime::ProcessRuntime::open(supervised(config, data))
-                .map_err(NodeError::Runtime)?;
-            Ok((Arc::new(opened), Box::pin(running)))
-        }
-    }
-}
-
-fn supervised(config: &Config, data: &DataDir) -> runtime::EmbeddedConfig {
-    runtime::EmbeddedConfig {
-        data_dir: data.join("runtime"),
-        run_dir: config.run_dir.clone(),
-        program: PathBuf::from("/proc/self/exe"),
-        rootless: config.rootless,
     }
 }
 

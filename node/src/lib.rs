@@ -46,6 +46,7 @@ mod place;
 mod pool;
 mod relays;
 mod rpc;
+mod runtimes;
 mod standing;
 mod voters;
 mod wiring;
@@ -54,6 +55,7 @@ pub use error::NodeError;
 pub use founding::FoundingError;
 pub use joining::JoinError;
 pub use place::PlaceError;
+pub use runtimes::settle;
 pub use standing::{StandingError, read_key, unix_seconds};
 
 use tokio::signal::unix::{SignalKind, signal};

@@ -28,7 +28,7 @@ impl Program for Skep {
             Some(path) => Options::read(path).map_err(|error| Failure::usage(error.to_string()))?,
             None => Options::default(),
         };
-        let flags = options(args)?;
+        let flags = options(args);
         let config =
             Config::check(flags.or(file)).map_err(|error| Failure::usage(error.to_string()))?;
         let config = with_user_namespace(config)?;
@@ -69,6 +69,7 @@ impl Program for Skep {
 /// An ordinary user's containers need a user namespace; it is entered before any thread exists,
 /// and after the paths were chosen, because inside we look like root.
 fn with_user_namespace(config: Config) -> Result<Config, Failure> {
+    let config = node::settle(config);
     if config.runtime != RuntimeKind::Embedded {
         return Ok(config);
     }
@@ -77,9 +78,9 @@ fn with_user_namespace(config: Config) -> Result<Config, Failure> {
     Ok(Config { rootless: root == runtime::Root::UserNamespace, ..config })
 }
 
-fn options(args: UpArgs) -> Result<Options, Failure> {
+fn options(args: UpArgs) -> Options {
     let labels = args.labels.map(|labels| labels.iter().map(|label| pair(label)).collect());
-    Ok(Options {
+    Options {
         key_file: args.key_file,
         token_file: args.token_file,
         seeds: args.seeds,
@@ -90,14 +91,15 @@ fn options(args: UpArgs) -> Result<Options, Failure> {
         publish_address: args.publish_address,
         data_dir: args.data_dir,
         host: args.host,
-        runtime: args.runtime.map(runtime_word).transpose()?.map(str::to_owned),
+        runtime: args.runtime.map(|choice| runtime_choice(choice).word().to_owned()),
+        docker_host: std::env::var("DOCKER_HOST").ok(),
         labels,
         zone: args.zone,
         log_format: args.log_format.map(|format| match format {
             LogFormat::Human => "text".to_owned(),
             LogFormat::Json => "json".to_owned(),
         }),
-    })
+    }
 }
 
 fn pair(label: &str) -> (String, String) {
@@ -105,15 +107,13 @@ fn pair(label: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-fn runtime_word(choice: RuntimeChoice) -> Result<&'static str, Failure> {
+const fn runtime_choice(choice: RuntimeChoice) -> RuntimeKind {
     match choice {
-        RuntimeChoice::Auto => Ok("auto"),
-        RuntimeChoice::Embedded => Ok("embedded"),
-        RuntimeChoice::Process => Ok("process"),
-        RuntimeChoice::Fake => Ok("fake"),
-        RuntimeChoice::Docker => Err(Failure::usage(
-            "this version of skep runs containers by itself: use --runtime embedded",
-        )),
+        RuntimeChoice::Auto => RuntimeKind::Auto,
+        RuntimeChoice::Embedded => RuntimeKind::Embedded,
+        RuntimeChoice::Process => RuntimeKind::Process,
+        RuntimeChoice::Fake => RuntimeKind::Fake,
+        RuntimeChoice::Docker => RuntimeKind::Docker,
     }
 }
 

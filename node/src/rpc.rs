@@ -231,7 +231,7 @@ impl Eligible {
 
 #[cfg(test)]
 mod tests {
-    use model::{Admission, ClusterId, Command, Entry, Index, UnixNanos};
+    use model::{Admission, ClusterId, Command, Entry, Index, TokenId, UnixNanos};
 
     use super::*;
 

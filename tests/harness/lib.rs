@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "only tests link this; a broken simulation must stop")]
 
 pub mod cluster;
+#[expect(clippy::expect_used, reason = "only tests link this, and they end so")]
+pub mod engine;
 pub mod invariants;
 pub mod live;
 pub mod live_cli;

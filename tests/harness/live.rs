@@ -74,6 +74,8 @@ pub enum Kind {
     Alone,
     /// A cluster of one; tasks are pretended.
     Pretended,
+    /// A cluster of one, with containers of a Docker Engine: see [`Lab::engine`].
+    Docker,
 }
 
 /// What a daemon answered.
@@ -126,6 +128,8 @@ pub struct Lab {
     pub(crate) binary: PathBuf,
     pub(crate) dir: TempDir,
     kind: Kind,
+    /// Socket of the Docker Engine, if it is not that of this machine.
+    pub engine: Option<PathBuf>,
     daemons: BTreeMap<usize, Child>,
     ways: BTreeMap<usize, Way>,
     n_writes: u32,
@@ -140,8 +144,9 @@ impl Lab {
         // Short: the path of a socket has 107 bytes at most.
         let dir = tempfile::Builder::new().prefix("skl").tempdir_in("/tmp").expect("a directory");
         let network = Network::new(n_hosts);
-        let (daemons, ways) = (BTreeMap::new(), BTreeMap::new());
-        let lab = Self { network, binary, dir, kind, daemons, ways, n_writes: 0, n_tokens: 0 };
+        let (engine, daemons, ways) = (None, BTreeMap::new(), BTreeMap::new());
+        let (n_writes, n_tokens) = (0, 0);
+        let lab = Self { network, binary, dir, kind, engine, daemons, ways, n_writes, n_tokens };
         let key = lab.key_file();
         lab.skep(&["key", "new", "--out", &key.to_string_lossy()]).expect("a key");
         lab
@@ -227,6 +232,8 @@ impl Lab {
             Kind::Pretended => {
                 Way { token: None, seeds: Vec::new(), outside: false, runtime: "fake" }
             }
+            // By itself it finds the engine.
+            Kind::Docker => Way { token: None, seeds: Vec::new(), outside: false, runtime: "auto" },
             Kind::Seeded => Way::key(),
         });
         self.start_as(n, &way);
@@ -257,6 +264,8 @@ impl Lab {
         command.arg("--data-dir").arg(self.data_dir(n));
         command.arg("-H").arg(format!("unix://{}", self.socket(n).display()));
         command.env("HOME", self.dir.path().join(format!("home{n}")));
+        let host = |socket: &PathBuf| format!("unix://{}", socket.display());
+        command.envs(self.engine.as_ref().map(|socket| ("DOCKER_HOST", host(socket))));
         if let Some(chosen) = std::env::var_os("SKEP_LOG") {
             command.env("SKEP_LOG", chosen);
         }
@@ -549,7 +558,7 @@ impl Drop for Lab {
         if std::thread::panicking() {
             self.show_logs();
         }
-        if self.kind == Kind::Alone {
+        if self.kind != Kind::Seeded {
             self.remove_services();
         }
         for daemon in self.daemons.values_mut() {

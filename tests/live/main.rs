@@ -7,6 +7,7 @@
 
 mod containers;
 mod docker;
+mod engine;
 mod images;
 mod joins;
 mod network;

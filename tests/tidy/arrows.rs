@@ -60,6 +60,7 @@ const IMPURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["node/api/src/"]),
     ("bincode", &["crypto/src/wire.rs"]),
+    ("bollard", &["node/runtime/src/docker/"]),
     ("chitchat", &["membership/"]),
     ("clap", &["node/cli/src/", "node/src/main.rs"]),
     ("h2", &["crypto/src/stream/"]),

@@ -21,8 +21,9 @@
 //!   send them, also after a restart.
 //! * A container that ended stays, with its logs, until its task is forgotten.
 //!
-//! Health checks of the embedded runtime are not done here yet: a task counts as
-//! running once its process was started.
+//! * A task with a health check counts as running once it was healthy, and is stopped and
+//!   fails when it no longer is. The checks are the runtime's; the embedded one has none
+//!   yet, and there a task counts as running once its process was started.
 
 mod files;
 mod reconciler;

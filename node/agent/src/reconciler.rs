@@ -269,10 +269,10 @@ impl Reconciler {
                 status::contain(status, native_id.unwrap_or_default(), 0);
                 status::reach(status, TaskState::Ready);
             }
-            (Step::ReportRunning, Some(Phase::Running { pid })) => {
+            (Step::ReportRunning, Some(Phase::Running { pid, .. })) => {
                 status::contain(status, native_id.unwrap_or_default(), *pid);
                 status::reach(status, TaskState::Running);
-                info!(task.id = %id, "task was found running");
+                info!(task.id = %id, "task runs");
             }
             (Step::ReportEnded, _) => {
                 status::end(status, native_id, phase);
@@ -375,7 +375,7 @@ impl Reconciler {
                 {
                     container.pid = pid;
                 }
-                self.reach(id, TaskState::Running);
+                // That it runs, and is well, is for the next look to say.
                 info!(task.id = %id, "task was started");
                 Ok(())
             }
@@ -406,7 +406,9 @@ impl Reconciler {
     fn failed(&mut self, id: TaskId, step: Step, error: &RuntimeError) {
         let fresh = Tries { step, failures: 0, retry_at: None };
         let tries = self.tries.entry(id).or_insert(fresh);
-        tries.failures = tries.failures.saturating_add(1);
+        // While nobody knows how the containers are, no try is held against the task.
+        let counts = error.blame() != Blame::Engine;
+        tries.failures = tries.failures.saturating_add(u32::from(counts));
         let gives_up = error.blame() == Blame::Spec || FAILURES_MAX <= tries.failures;
         let text = status::error_text(error);
         let may_end = matches!(step, Step::Prepare | Step::Start);
@@ -420,7 +422,7 @@ impl Reconciler {
             return;
         }
         let (first, longest) = BACKOFF;
-        let doubled = first.saturating_mul(1 << (tries.failures - 1).min(16));
+        let doubled = first.saturating_mul(1 << tries.failures.saturating_sub(1).min(16));
         let retry_in = doubled.min(longest);
         tries.retry_at = Some(Instant::now() + retry_in);
         warn!(task.id = %id, ?step, reason = %text, ?retry_in, "step failed");

@@ -85,7 +85,7 @@ pub(crate) fn end(status: &mut TaskStatus, native_id: Option<&str>, phase: Optio
         return;
     };
     exited(status, exit);
-    if exit.code == 0 {
+    if exit.code == 0 && !exit.unhealthy {
         reach(status, TaskState::Complete);
     } else {
         // It was started, or it could not have ended.
@@ -102,7 +102,15 @@ pub(crate) fn exited(status: &mut TaskStatus, exit: &Exit) {
 }
 
 fn exit_text(exit: &Exit) -> String {
+    const UNHEALTHY: &str = "dockerexec: unhealthy container";
+    if exit.code == 0 && exit.unhealthy {
+        return UNHEALTHY.to_owned();
+    }
     let mut text = format!("task: non-zero exit ({})", exit.code);
+    if exit.unhealthy {
+        _ = write!(text, ": {UNHEALTHY}");
+        return text;
+    }
     if exit.oom {
         text.push_str(": out of memory");
     }

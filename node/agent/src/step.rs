@@ -1,7 +1,7 @@
 //! The whole decision of the agent: what to do next for one task.
 
 use model::TaskState;
-use runtime::Phase;
+use runtime::{Health, Phase};
 
 /// The next thing to do for one task.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +52,10 @@ pub(crate) fn next_step(
         _ if stopping => Step::ReportShutdown,
 
         Some(Phase::Exited(_) | Phase::Lost) => Step::ReportEnded,
+        // It is stopped first and reported by its end: until then it may hold a port.
+        Some(Phase::Running { health: Health::Unhealthy, .. }) => Step::Stop,
+        // As with Docker Swarm, a task runs once it was healthy.
+        Some(Phase::Running { health: Health::Starting, .. }) => Step::Leave,
         Some(Phase::Running { .. }) if reported < TaskState::Running => Step::ReportRunning,
         Some(Phase::Running { .. }) => Step::Leave,
         Some(Phase::Created) if reported < TaskState::Ready => Step::ReportReady,
@@ -100,6 +104,7 @@ mod tests {
             code: 1,
             signal: None,
             oom: false,
+            unhealthy: false,
             at: UnixNanos(0),
             error: String::new(),
         })
@@ -110,7 +115,8 @@ mod tests {
         use TaskState::{
             Assigned, Failed, Preparing, Ready, Rejected, Remove, Running, Shutdown, Starting,
         };
-        let running = || Some(Phase::Running { pid: 1 });
+        let with = |health| Some(Phase::Running { pid: 1, health });
+        let running = || with(Health::Unchecked);
         let created = || Some(Phase::Created);
         for (wanted, reported, seen, expected) in [
             (Some(Running), Assigned, None, Step::Prepare),
@@ -122,6 +128,12 @@ mod tests {
             (Some(Running), Ready, None, Step::Prepare),
             (Some(Running), Starting, running(), Step::ReportRunning),
             (Some(Running), Running, running(), Step::Leave),
+            (Some(Running), Starting, with(Health::Starting), Step::Leave),
+            (Some(Running), Starting, with(Health::Healthy), Step::ReportRunning),
+            (Some(Running), Starting, with(Health::Unhealthy), Step::Stop),
+            (Some(Running), Running, with(Health::Unhealthy), Step::Stop),
+            (Some(Shutdown), Running, with(Health::Unhealthy), Step::Stop),
+            (None, Running, with(Health::Unhealthy), Step::Remove),
             (Some(Running), Running, Some(exited()), Step::ReportEnded),
             (Some(Running), Running, Some(Phase::Lost), Step::ReportEnded),
             (Some(Running), Running, None, Step::ReportEnded),
@@ -156,6 +168,9 @@ mod tests {
             wanted in prop::option::of(prop::sample::select(&WANTED[..])),
             reported in prop::sample::select(&REPORTED[..]),
             pid in 1_i64..9,
+            health in prop::sample::select(
+                &[Health::Unchecked, Health::Starting, Health::Healthy, Health::Unhealthy][..]
+            ),
         ) {
             let wanted_to_run =
                 wanted.is_some_and(|wanted| (TaskState::Running..=TaskState::Complete).contains(&wanted));
@@ -164,7 +179,7 @@ mod tests {
                 let step = next_step(wanted, reported, seen.as_ref());
                 prop_assert!(to_run || step != Step::Start);
             }
-            let step = next_step(wanted, reported, Some(&Phase::Running { pid }));
+            let step = next_step(wanted, reported, Some(&Phase::Running { pid, health }));
             let goes_on = matches!(step, Step::Leave | Step::ReportRunning);
             prop_assert!(to_run || wanted == Some(TaskState::Ready) || !goes_on);
         }

@@ -13,6 +13,7 @@ use model::{
     ClusterId, Index, SecretId, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus,
     UnixNanos,
 };
+use runtime::Health;
 use runtime::fake::{Fake, FakeBehaviour, FakeControl, FakeFailure};
 use runtime::{FileKind, TaskFile};
 use tempfile::TempDir;
@@ -214,6 +215,42 @@ async fn a_node_that_fails_tries_again_and_gives_up_in_the_end() {
         assert_eq!(calls_of(&control, "prepare"), prepares);
         life.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_away_costs_no_task() {
+    let prepare_failures = Some((20, FakeFailure::Engine));
+    let (dir, runtime, control) =
+        fake(FakeBehaviour { prepare_failures, ..FakeBehaviour::default() });
+    let mut life = Life::begin(dir.path(), &runtime);
+    life.assign(&[(1, TaskState::Running)]);
+    life.until_state(1, TaskState::Running).await;
+    assert_eq!(calls_of(&control, "prepare"), 21);
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_runs_once_it_is_healthy_and_fails_when_it_no_longer_is() {
+    let health = Some(Health::Starting);
+    let (dir, runtime, control) = fake(FakeBehaviour { health, ..FakeBehaviour::default() });
+    let mut life = Life::begin(dir.path(), &runtime);
+    life.assign(&[(1, TaskState::Running), (2, TaskState::Running)]);
+    life.until_state(1, TaskState::Starting).await;
+    life.until_state(2, TaskState::Starting).await;
+    sleep(LONG).await;
+    assert_eq!(life.reports.borrow()[&id(1)].state, TaskState::Starting);
+    control.say_health(id(1), Health::Healthy);
+    life.until_state(1, TaskState::Running).await;
+
+    // One was healthy once, the other never.
+    for nth in [1, 2] {
+        control.say_health(id(nth), Health::Unhealthy);
+        let status = life.until_state(nth, TaskState::Failed).await;
+        let text = "task: non-zero exit (143): dockerexec: unhealthy container";
+        assert_eq!(status.error, text);
+    }
+    assert!(control.running().is_empty());
+    life.end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,12 +90,27 @@ pub enum Phase {
     Running {
         /// Process id on this node.
         pid: i64,
+        /// What its health check says.
+        health: Health,
     },
     /// Its process ended.
     Exited(Exit),
     /// It is not running and nobody saw how it ended: its supervisor was killed, or
     /// the machine was restarted.
     Lost,
+}
+
+/// What the health check of a running container says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Health {
+    /// There is none, or this runtime does not run it: that it runs is all there is to say.
+    Unchecked,
+    /// It has one, which has not succeeded yet.
+    Starting,
+    /// It is fine.
+    Healthy,
+    /// It failed so often that the container counts as broken.
+    Unhealthy,
 }
 
 /// How a container ended.
@@ -107,6 +122,9 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Whether the kernel killed it for using too much memory.
     pub oom: bool,
+    /// Whether its health check had given it up before it ended.
+    #[serde(default)]
+    pub unhealthy: bool,
     /// When.
     pub at: UnixNanos,
     /// What the runtime has to say about it; usually empty.

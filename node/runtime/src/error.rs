@@ -14,6 +14,9 @@ pub enum Blame {
     Registry,
     /// This node: trying again may help, another node more so.
     Node,
+    /// The engine that runs the containers is away: nothing is known of them, and waiting
+    /// is all that helps.
+    Engine,
 }
 
 /// Why a runtime could not do what it was asked.
@@ -96,6 +99,14 @@ pub enum RuntimeError {
         #[source]
         source: io::Error,
     },
+    /// The engine that runs the containers does not answer.
+    #[error("Docker Engine at {engine} does not answer: {reason}")]
+    Away {
+        /// Its socket.
+        engine: String,
+        /// What was seen.
+        reason: String,
+    },
     /// The node cannot run the container for another reason.
     #[error("{reason}")]
     Node {
@@ -116,6 +127,7 @@ impl RuntimeError {
             | Self::BrokenImage { .. }
             | Self::Spec { .. } => Blame::Spec,
             Self::Unavailable { .. } => Blame::Registry,
+            Self::Away { .. } => Blame::Engine,
             Self::NoSpace { .. }
             | Self::NoSuchTask { .. }
             | Self::Io { .. }

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Container, Exit, Freed, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, LogStream, Phase,
-    Prepared, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer,
+    Container, Exit, Freed, Health, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, LogStream,
+    Phase, Prepared, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer,
 };
 
 /// What a fake failure blames.
@@ -28,6 +28,8 @@ pub enum FakeFailure {
     Registry,
     /// The node: try again.
     Node,
+    /// The engine: wait for it.
+    Engine,
 }
 
 impl FakeFailure {
@@ -39,6 +41,10 @@ impl FakeFailure {
                 reason: "the fake runtime was told to".to_owned(),
             },
             Self::Node => RuntimeError::Node { reason: "the fake runtime was told to".to_owned() },
+            Self::Engine => RuntimeError::Away {
+                engine: "fake".to_owned(),
+                reason: "the fake runtime was told to".to_owned(),
+            },
         }
     }
 }
@@ -52,6 +58,8 @@ pub struct FakeBehaviour {
     pub start_delay: Duration,
     /// A task takes so long to end after its stop signal; the grace cuts it short.
     pub stop_delay: Duration,
+    /// What a health check says of a task that was just started; `None` if it has none.
+    pub health: Option<Health>,
     /// `prepare` fails, so many times.
     pub prepare_failures: Option<(u32, FakeFailure)>,
     /// `start` fails, so many times.
@@ -142,6 +150,16 @@ impl FakeControl {
         self.shared.end(task, Phase::Exited(exit(code, None)));
     }
 
+    /// The health check of a running task says this from now on.
+    pub fn say_health(&self, task: TaskId, says: Health) {
+        if let Some(Faked { container, .. }) = self.shared.lock().tasks.get_mut(&task)
+            && let Phase::Running { health, .. } = &mut container.phase
+        {
+            *health = says;
+        }
+        self.shared.changed();
+    }
+
     /// The task is gone and nobody knows how.
     pub fn lose(&self, task: TaskId) {
         self.shared.end(task, Phase::Lost);
@@ -177,7 +195,7 @@ fn now() -> UnixNanos {
 }
 
 fn exit(code: i64, signal: Option<i32>) -> Exit {
-    Exit { code, signal, oom: false, at: now(), error: String::new() }
+    Exit { code, signal, oom: false, unhealthy: false, at: now(), error: String::new() }
 }
 
 fn fail(failures: &mut Option<(u32, FakeFailure)>) -> Result<(), RuntimeError> {
@@ -232,12 +250,15 @@ impl Runtime for Fake {
         let mut state = self.shared.lock();
         fail(&mut state.behaviour.start_failures)?;
         let pid = state.last_pid + 1;
+        let health = state.behaviour.health.unwrap_or(Health::Unchecked);
         let Some(faked) = state.tasks.get_mut(&task) else {
             return Err(RuntimeError::NoSuchTask { task });
         };
         match &faked.container.phase {
-            Phase::Running { pid } => return Ok(*pid),
-            Phase::Created => faked.container.phase = Phase::Running { pid },
+            Phase::Running { pid, .. } => return Ok(*pid),
+            Phase::Created => {
+                faked.container.phase = Phase::Running { pid, health };
+            }
             Phase::Exited(_) | Phase::Lost => {
                 return Err(RuntimeError::Node { reason: format!("task {task} has ended") });
             }
@@ -253,7 +274,10 @@ impl Runtime for Fake {
         let delay = self.shared.lock().behaviour.stop_delay;
         tokio::time::sleep(delay.min(grace)).await;
         let signal = if delay <= grace { 15 } else { 9 };
-        self.shared.end(task, Phase::Exited(exit(128 + i64::from(signal), Some(signal))));
+        let phase = self.shared.lock().tasks.get(&task).map(|faked| faked.container.phase.clone());
+        let unhealthy = matches!(phase, Some(Phase::Running { health: Health::Unhealthy, .. }));
+        let exit = exit(128 + i64::from(signal), Some(signal));
+        self.shared.end(task, Phase::Exited(Exit { unhealthy, ..exit }));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   embedded   containers by libcontainer, each under a shim that outlives the daemon
+//!   docker     containers by the Docker Engine of this machine
 //!   process    the demo image as a plain process, where containers are impossible
 //!   fake       no processes at all: fails, delays and exits on demand, for tests
 //! ```
@@ -21,6 +22,7 @@ pub mod fake;
 
 mod cgroup;
 mod container;
+mod docker;
 mod embedded;
 mod error;
 mod file;
@@ -45,8 +47,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 pub use container::{
-    Container, Exit, LogLine, LogQuery, LogStream, Phase, Prepared, RuntimeInfo, TaskContainer,
+    Container, Exit, Health, LogLine, LogQuery, LogStream, Phase, Prepared, RuntimeInfo,
+    TaskContainer,
 };
+pub use docker::{DockerConfig, DockerRuntime, docker_answers, docker_socket};
 pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::{Blame, RuntimeError};
 pub use file::{FileKind, TaskFile};
@@ -69,7 +73,8 @@ pub trait Runtime: Debug + Send + Sync {
     /// A second call for the same task changes nothing.
     async fn prepare(&self, container: &TaskContainer) -> Result<Prepared, RuntimeError>;
 
-    /// Starts what was prepared and returns its process id on this node.
+    /// Starts what was prepared and returns its process id on this node. Whether it is
+    /// well is what [`Runtime::list`] says.
     /// A second call for a running task changes nothing.
     async fn start(&self, task: TaskId) -> Result<i64, RuntimeError>;
 

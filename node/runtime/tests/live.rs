@@ -19,7 +19,7 @@ use model::service::{
 };
 use model::{ClusterId, ConfigId, SecretId, ServiceId, TaskId, TaskSpec};
 use runtime::{
-    Container, Embedded, EmbeddedConfig, FileKind, LogQuery, LogStream, Phase, Runtime,
+    Container, Embedded, EmbeddedConfig, FileKind, Health, LogQuery, LogStream, Phase, Runtime,
     RuntimeError, TaskContainer, TaskFile,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -254,7 +254,7 @@ async fn a_demo_task_answers_logs_and_stops() {
     assert_eq!(node.phase(task).await, Some(Phase::Created));
     let pid = node.runtime.start(task).await.unwrap();
     assert_eq!(node.runtime.start(task).await.unwrap(), pid, "twice is once");
-    assert_eq!(node.phase(task).await, Some(Phase::Running { pid }));
+    assert_eq!(node.phase(task).await, Some(Phase::Running { pid, health: Health::Unchecked }));
     let answer = node.get(task, 80).await;
     assert!(
         answer.ends_with(&format!("hello from web.1 (task {task}) on node alpha\n")),
@@ -336,7 +336,7 @@ async fn a_killed_shim_takes_its_container_along() {
     let node = Node::open(dir.path());
     let task = node.run(1, demo(&["--lines", "1"])).await;
     node.get(task, 80).await;
-    let Some(Phase::Running { pid }) = node.phase(task).await else { panic!() };
+    let Some(Phase::Running { pid, .. }) = node.phase(task).await else { panic!() };
     let state = dir.path().join(format!("data/tasks/{task}/state.json"));
     let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
     let shim = state["shim"]["pid"].as_i64().unwrap();

@@ -171,9 +171,6 @@ fn mount(mount: from::Mount) -> Result<to::Mount, Problem> {
         return Err(unbuilt("image and cluster mounts"));
     }
     let tmpfs = mount.tmpfs_options.unwrap_or_default();
-    if !tmpfs.options.is_empty() {
-        return Err(unbuilt("options of tmpfs mounts beside size and mode"));
-    }
     Ok(to::Mount {
         kind: words::variant(words::MOUNT, "mount type", &mount.kind)?,
         source: mount.source,
@@ -184,6 +181,7 @@ fn mount(mount: from::Mount) -> Result<to::Mount, Problem> {
         volume_options: text(mount.volume_options),
         tmpfs_size_bytes: tmpfs.size_bytes,
         tmpfs_mode: tmpfs.mode,
+        tmpfs_options: tmpfs.options,
     })
 }
 

@@ -139,7 +139,7 @@ fn mount(mount: &from::Mount) -> to::Mount {
     let tmpfs = to::TmpfsOptions {
         size_bytes: mount.tmpfs_size_bytes,
         mode: mount.tmpfs_mode,
-        options: Vec::new(),
+        options: mount.tmpfs_options.clone(),
     };
     to::Mount {
         kind: words::word(words::MOUNT, mount.kind).to_owned(),

@@ -24,7 +24,7 @@ fn a_spec_comes_out_as_it_went_in() {
         "TaskTemplate": {
             "ContainerSpec": {
                 "Image": "nginx:latest", "Args": ["-x"], "Env": ["A=1"], "Init": false,
-                "Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 4096}}],
+                "Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 4096, "Options": [["noexec"]]}}],
                 "StopGracePeriod": 3_000_000_000_i64, "Isolation": "default",
                 "Healthcheck": {"Test": ["CMD", "x"], "Interval": 2_000_000_000_i64},
                 "Secrets": [{"File": {"Name": "pw", "UID": "1", "GID": "2", "Mode": 256},

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Front;
 use super::group::Group;
+use crate::admission;
 use crate::messages::NodeOverview;
 use crate::overview::Seen;
 
@@ -60,7 +61,8 @@ impl Front {
             members: members(&view, own.as_deref(), nodes.as_ref(), group.as_ref()),
             raft: group.map(Group::report),
             warnings,
-            lacks: self.description.lacks.clone(),
+            // As it is now: an engine may be away.
+            lacks: self.runtime.info().lacks,
         }
     }
 
@@ -85,7 +87,7 @@ impl Front {
             hostname: self.description.hostname.clone(),
             address: self.description.address.clone(),
             version: self.description.version.clone(),
-            runtime: self.description.runtime.clone(),
+            runtime: admission::runtime_text(&self.runtime.info()),
             state: state.to_owned(),
             eligible: self.eligible,
             incarnation: self.incarnation,

@@ -252,6 +252,8 @@ pub struct Mount {
     pub tmpfs_size_bytes: i64,
     /// File mode of a tmpfs; 0 means the default.
     pub tmpfs_mode: u32,
+    /// Mount options of a tmpfs, `[name]` or `[name, value]` each.
+    pub tmpfs_options: Vec<Vec<String>>,
 }
 
 /// Kinds of mount.

@@ -35,7 +35,7 @@ pub struct UpArgs {
     /// Where the node keeps its state [default: /var/lib/skep, or $XDG_DATA_HOME/skep]
     #[arg(long, env = "SKEP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// What runs containers
+    /// What runs containers [default: auto]
     #[arg(long, env = "SKEP_RUNTIME")]
     pub runtime: Option<RuntimeChoice>,
     /// TOML file with the same settings
@@ -66,11 +66,11 @@ fn voters(text: &str) -> Result<u8, String> {
 /// What runs containers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum RuntimeChoice {
-    /// Docker if its socket answers, else embedded
+    /// What it was before; else Docker if its socket answers, else embedded
     Auto,
     /// The one inside this program
     Embedded,
-    /// A Docker Engine on this machine
+    /// The Docker Engine of this machine, at DOCKER_HOST or /var/run/docker.sock
     Docker,
     /// Plain processes without isolation; the demo image only
     Process,

@@ -17,15 +17,20 @@ use crate::pid::ProcessName;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to 127.0.0.1 in the namespace of `shim`, which its container shares.
-///
-/// A socket belongs for ever to the namespace that its thread was in, so a thread goes
-/// there, connects, and ends: it is never used for anything else.
 pub(crate) async fn connect(shim: ProcessName, port: u16) -> io::Result<TcpStream> {
     let namespace = File::open(format!("/proc/{}/ns/net", shim.pid))?;
     if !shim.is_alive() {
         // The number may be somebody else's by now, and so the namespace.
         return Err(io::ErrorKind::NotFound.into());
     }
+    connect_in(namespace, port).await
+}
+
+/// Connects to 127.0.0.1 in a network namespace.
+///
+/// A socket belongs for ever to the namespace that its thread was in, so a thread goes
+/// there, connects, and ends: it is never used for anything else.
+pub(crate) async fn connect_in(namespace: File, port: u16) -> io::Result<TcpStream> {
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new().name("connect".to_owned()).spawn(move || {
         // A caller that went away does not need the answer.

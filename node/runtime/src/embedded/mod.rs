@@ -8,7 +8,7 @@
 //!   RUN/<instance>/    sockets of the shims
 //! ```
 
-mod connect;
+pub(crate) mod connect;
 pub(crate) mod plan;
 
 use std::future::Future;

@@ -295,6 +295,9 @@ fn mount(mount: &Mount) -> Result<MountRequest, RuntimeError> {
             let (source, read_only) = (mount.source.clone(), mount.read_only);
             Ok(MountRequest::Bind { source, target, read_only })
         }
+        MountKind::Tmpfs if !mount.tmpfs_options.is_empty() => {
+            refuse("the embedded runtime offers no tmpfs options beside size and mode")
+        }
         MountKind::Tmpfs => Ok(MountRequest::Tmpfs {
             target,
             size_bytes: mount.tmpfs_size_bytes,

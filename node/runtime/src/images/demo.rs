@@ -21,8 +21,39 @@ pub(crate) const DEMO_PATH: &str = "/demo";
 /// The bytes depend on nothing but the program, so all nodes of one version have the
 /// same digest.
 pub(crate) fn put_demo(content: &Content) -> Result<String, RuntimeError> {
-    let layer = layer().map_err(|error| RuntimeError::io("building the demo image", error))?;
-    let diff_id = digest_of(&layer);
+    let layer = layer().map_err(building)?;
+    let config = config(&layer)?;
+    let config = blob(content, "application/vnd.oci.image.config.v1+json", &config)?;
+    let layer = blob(content, "application/vnd.oci.image.layer.v1.tar", &layer)?;
+    content.put(&image_manifest(config, vec![layer])?)
+}
+
+/// The image as `docker save` would write it, for an engine that has its own store.
+pub(crate) fn demo_archive() -> Result<Vec<u8>, RuntimeError> {
+    let layer = layer().map_err(building)?;
+    let config = config(&layer)?;
+    let manifest = serde_json::json!([{
+        "Config": "config.json", "RepoTags": [format!("{DEMO_IMAGE}:latest")],
+        "Layers": ["layer.tar"],
+    }]);
+    let mut archive = tar::Builder::new(Vec::new());
+    let manifest = manifest.to_string();
+    for (name, bytes) in [
+        ("config.json", config.as_slice()),
+        ("layer.tar", &layer),
+        ("manifest.json", manifest.as_bytes()),
+    ] {
+        archive.append_data(&mut header(bytes, 0o644), name, bytes).map_err(building)?;
+    }
+    archive.into_inner().map_err(building)
+}
+
+fn building(error: io::Error) -> RuntimeError {
+    RuntimeError::io("building the demo image", error)
+}
+
+fn config(layer: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+    let diff_id = digest_of(layer);
     let config = ImageConfig {
         architecture: node_platform().trim_start_matches("linux/").to_owned(),
         os: "linux".to_owned(),
@@ -34,11 +65,7 @@ pub(crate) fn put_demo(content: &Content) -> Result<String, RuntimeError> {
         }),
         rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![diff_id] },
     };
-    let config = serde_json::to_vec(&config)
-        .map_err(|error| RuntimeError::io("building the demo image", error.into()))?;
-    let config = blob(content, "application/vnd.oci.image.config.v1+json", &config)?;
-    let layer = blob(content, "application/vnd.oci.image.layer.v1.tar", &layer)?;
-    content.put(&image_manifest(config, vec![layer])?)
+    serde_json::to_vec(&config).map_err(|error| building(error.into()))
 }
 
 fn blob(content: &Content, media_type: &str, bytes: &[u8]) -> Result<Descriptor, RuntimeError> {
@@ -53,13 +80,19 @@ fn blob(content: &Content, media_type: &str, bytes: &[u8]) -> Result<Descriptor,
 
 fn layer() -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
+    let mut header = header(DEMO_PROGRAM, 0o755);
+    archive.append_data(&mut header, DEMO_PATH.trim_start_matches('/'), DEMO_PROGRAM)?;
+    archive.into_inner()
+}
+
+/// Of a file that is the same whoever makes it.
+fn header(bytes: &[u8], mode: u32) -> tar::Header {
     let mut header = tar::Header::new_ustar();
-    header.set_size(DEMO_PROGRAM.len() as u64);
-    header.set_mode(0o755);
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
     header.set_entry_type(tar::EntryType::Regular);
-    archive.append_data(&mut header, DEMO_PATH.trim_start_matches('/'), DEMO_PROGRAM)?;
-    archive.into_inner()
+    header
 }

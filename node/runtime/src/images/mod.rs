@@ -32,13 +32,14 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 
 use self::content::{Content, digest_of};
 use self::locks::KeyedLocks;
-use self::manifest::{ImageConfig, Manifest, RunConfig, broken, digest_hex, node_platform};
-use self::reference::Name;
+use self::manifest::{ImageConfig, Manifest, RunConfig, broken, digest_hex};
 use self::registry::Pull;
 use crate::error::is_full;
 use crate::{Freed, Image, RegistryAuth, RuntimeError, fs as files};
 
-pub(crate) use self::demo::{DEMO_PATH, DEMO_PROGRAM};
+pub(crate) use self::demo::{DEMO_PATH, DEMO_PROGRAM, demo_archive};
+pub(crate) use self::manifest::node_platform;
+pub(crate) use self::reference::Name;
 pub(crate) use self::unpack::Privilege;
 pub use credentials::login_from_docker_config;
 pub use demo::DEMO_IMAGE;

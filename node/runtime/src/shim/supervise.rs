@@ -317,5 +317,5 @@ fn exit_of(status: Option<WaitStatus>) -> Exit {
         Some(signal) => 128 + i64::from(signal),
         None => status.and_then(WaitStatus::exit_status).map_or(-1, i64::from),
     };
-    Exit { code, signal, oom: false, at: files::now(), error: String::new() }
+    Exit { code, signal, oom: false, unhealthy: false, at: files::now(), error: String::new() }
 }

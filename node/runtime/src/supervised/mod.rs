@@ -26,7 +26,9 @@ use crate::images::blocking;
 use crate::pid::boot_id;
 use crate::shim::memory::length_prefix;
 use crate::shim::request::{Request, ShimState, TaskDir, Workload};
-use crate::{Container, Exit, Phase, Prepared, RuntimeError, TaskFile, cgroup, fs as files};
+use crate::{
+    Container, Exit, Health, Phase, Prepared, RuntimeError, TaskFile, cgroup, fs as files,
+};
 
 use self::client::Connection;
 pub(crate) use self::logs::read_logs;
@@ -87,7 +89,11 @@ impl Tasks {
         let tasks = Arc::new(Self { dir, sockets, program, boot_id, changes, jobs, watched });
         tasks.sweep_half_made();
         let emptied = Emptied(tasks.sockets.clone());
-        Ok((tasks, drive(queue, emptied)))
+        let running = async move {
+            drive(queue).await;
+            drop(emptied);
+        };
+        Ok((tasks, running))
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -337,7 +343,9 @@ impl Tasks {
         Ok(match exit {
             Some(exit) => Phase::Exited(exit),
             None if !alive => Phase::Lost,
-            None if state.started_at.is_some() => Phase::Running { pid: state.init.pid.into() },
+            None if state.started_at.is_some() => {
+                Phase::Running { pid: state.init.pid.into(), health: Health::Unchecked }
+            }
             None => Phase::Created,
         })
     }
@@ -432,7 +440,8 @@ impl Drop for Emptied {
     }
 }
 
-async fn drive(mut queue: mpsc::Receiver<Job>, _emptied: Emptied) {
+/// Runs jobs until nobody can send one any more; ends with those that run then.
+pub(crate) async fn drive(mut queue: mpsc::Receiver<Job>) {
     let mut jobs = JoinSet::new();
     loop {
         tokio::select! {
