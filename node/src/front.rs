@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::cluster::{
-    Caller, Cluster, Engines, EventsWanted, LogOptions, LogStream, NewService, Problem, Pull,
-    Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Cluster, Engine, Engines, EventsWanted, LogOptions, LogStream, NewService, Problem,
+    Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
@@ -184,7 +184,17 @@ fn problem(refused: &Refused) -> Problem {
     }
 }
 
-impl Engines for Front {}
+impl Engines for Front {
+    fn engine(&self) -> Option<Engine> {
+        engine_of(self.runtime.as_ref())
+    }
+}
+
+/// The Docker Engine behind a runtime, in the API's words.
+pub(crate) fn engine_of(runtime: &dyn runtime::Runtime) -> Option<Engine> {
+    let engine = runtime.info().engine?;
+    Some(Engine { socket: engine.socket, api_version: engine.api })
+}
 
 #[async_trait]
 impl api::cluster::Events for Front {

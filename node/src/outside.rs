@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::cluster::files::Files;
 use api::cluster::{
-    Caller, Cluster, Engines, Events, EventsWanted, LogOptions, LogStream, Networks, NewService,
-    Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Cluster, Engine, Engines, Events, EventsWanted, LogOptions, LogStream, Networks,
+    NewService, Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Addresses;
 use crate::entrance;
-use crate::front::{images, info};
+use crate::front::{engine_of, images, info};
 use crate::place::{Entrance, Terms};
 use crate::pool::Pool;
 
@@ -85,7 +85,11 @@ impl Outside {
     }
 }
 
-impl Engines for Outside {}
+impl Engines for Outside {
+    fn engine(&self) -> Option<Engine> {
+        engine_of(self.runtime.as_ref())
+    }
+}
 
 #[async_trait]
 impl Events for Outside {
