@@ -1,5 +1,6 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
+mod containers;
 mod images;
 mod info;
 pub(crate) mod logs;

@@ -4,6 +4,7 @@
 //! concerns the whole cluster, and carries the request to the leader if the answer is
 //! [`Route::There`]. Every other method is therefore only called where it can be answered.
 
+mod containers;
 mod engine;
 mod events;
 mod networks;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+pub use containers::Containers;
 pub use engine::{Engine, Engines};
 pub use events::{Events, EventsWanted};
 pub use networks::Networks;
@@ -355,7 +357,7 @@ pub struct Pull {
 /// What the server needs of a node. Objects are named by full id, exact name or unique prefix
 /// of the id (`reference`); [`crate::lookup`] has that rule.
 #[async_trait]
-pub trait Cluster: Engines + Events + Networks + Send + Sync + 'static {
+pub trait Cluster: Containers + Engines + Events + Networks + Send + Sync + 'static {
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 

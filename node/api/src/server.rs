@@ -1,6 +1,7 @@
 //! Serves the API over a unix socket, and over tunnels from other nodes.
 
 mod body;
+mod containers;
 mod events;
 mod family;
 mod front;
@@ -198,10 +199,13 @@ fn routes() -> Router<Node> {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{reference}", get(tasks::inspect))
         .route("/tasks/{reference}/logs", get(tasks::logs))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/{reference}/json", get(containers::inspect))
+        .route("/containers/{reference}/logs", get(containers::logs))
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::pull))
         .route("/images/load", post(images::load))
-        .route("/images/{*reference}", delete(images::remove))
+        .route("/images/{*reference}", delete(images::remove).get(images::inspect))
         .fallback(front::unrouted)
         .method_not_allowed_fallback(front::wrong_method)
 }

@@ -231,7 +231,20 @@ impl Tried {
 }
 
 /// A path that no route has: what Docker Engine would do, or nothing that anybody knows.
-pub(super) async fn unrouted(uri: Uri) -> Response {
+pub(super) async fn unrouted(method: Method, uri: Uri) -> Response {
+    // `docker inspect` goes on to the next kind of object only after a 404.
+    let mut parts = uri.path().split('/').skip(1);
+    if method == Method::GET {
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some("volumes"), Some(name), None, None) => {
+                return Problem::new(404, format!("get {name}: no such volume")).into_response();
+            }
+            (Some("plugins"), Some(name), Some("json"), None) => {
+                return Problem::new(404, format!("plugin \"{name}\" not found")).into_response();
+            }
+            _ => {}
+        }
+    }
     if is_of_engine(uri.path()) {
         let text = "this node runs containers without Docker Engine; use service create";
         return Problem::not_implemented(text).into_response();
@@ -251,7 +264,7 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
-    unrouted(uri).await
+    unrouted(method, uri).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
