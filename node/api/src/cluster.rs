@@ -7,6 +7,7 @@
 mod containers;
 mod engine;
 mod events;
+mod listed;
 mod networks;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 pub use containers::Containers;
 pub use engine::{Engine, Engines};
 pub use events::{Events, EventsWanted};
+pub use listed::Listed;
 pub use networks::Networks;
 
 use crate::filters::Filters;
@@ -375,7 +377,7 @@ pub trait Cluster: Containers + Engines + Events + Networks + Send + Sync + 'sta
     async fn leave(&self, caller: &Caller, force: bool) -> Result<(), Problem>;
 
     /// `GET /nodes`.
-    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem>;
+    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem>;
     /// `GET /nodes/{reference}`.
     async fn node(&self, caller: &Caller, reference: &str) -> Result<Node, Problem>;
     /// `POST /nodes/{reference}/update`.
@@ -400,7 +402,7 @@ pub trait Cluster: Containers + Engines + Events + Networks + Send + Sync + 'sta
         caller: &Caller,
         filters: &Filters,
         status: bool,
-    ) -> Result<Vec<Service>, Problem>;
+    ) -> Result<Listed, Problem>;
     /// `GET /services/{reference}`; the server fills in defaults where asked to.
     async fn service(&self, caller: &Caller, reference: &str) -> Result<Service, Problem>;
     /// `POST /services/create`.
@@ -423,7 +425,7 @@ pub trait Cluster: Containers + Engines + Events + Networks + Send + Sync + 'sta
     ) -> Result<LogStream, Problem>;
 
     /// `GET /tasks`. Services and nodes in the filters are ids or names.
-    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Task>, Problem>;
+    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem>;
     /// `GET /tasks/{reference}`.
     async fn task(&self, caller: &Caller, reference: &str) -> Result<Task, Problem>;
     /// `GET /tasks/{reference}/logs`.

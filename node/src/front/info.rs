@@ -87,7 +87,7 @@ impl Front {
             cgroup_driver: "cgroupfs".to_owned(),
             cgroup_version: cgroup_version().to_owned(),
             plugins: Plugins {
-                volume: vec!["local".to_owned()],
+                volume: Vec::new(),
                 network: vec!["overlay".to_owned()],
                 authorization: Vec::new(),
                 log: vec!["json-file".to_owned()],

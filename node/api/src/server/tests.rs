@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::client::{Client, LogsOf, LogsShown};
 use crate::cluster::{
-    Caller, Engine, EventsWanted, LogLine, LogOptions, LogSource, LogStream, NewService, Problem,
-    ProblemKind, Pull, Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Engine, EventsWanted, Listed, LogLine, LogOptions, LogSource, LogStream, NewService,
+    Problem, ProblemKind, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use crate::filters::Filters;
 use crate::lookup;
@@ -196,12 +196,8 @@ impl Cluster for Fake {
         Ok(())
     }
 
-    async fn nodes(
-        &self,
-        _: &Caller,
-        _: &Filters,
-    ) -> Result<Vec<crate::wire::node::Node>, Problem> {
-        Ok(Vec::new())
+    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
+        Listed::of::<crate::wire::node::Node>(&[])
     }
 
     async fn node(&self, _: &Caller, reference: &str) -> Result<crate::wire::node::Node, Problem> {
@@ -224,14 +220,10 @@ impl Cluster for Fake {
         Ok(())
     }
 
-    async fn services(
-        &self,
-        _: &Caller,
-        filters: &Filters,
-        _: bool,
-    ) -> Result<Vec<Service>, Problem> {
+    async fn services(&self, _: &Caller, filters: &Filters, _: bool) -> Result<Listed, Problem> {
         let all = Self::services().into_iter();
-        Ok(all.filter(|service| filters.accepts_prefix("name", &service.spec.name)).collect())
+        let wanted = all.filter(|service| filters.accepts_prefix("name", &service.spec.name));
+        Listed::of(&wanted.collect::<Vec<_>>())
     }
 
     async fn service(&self, _: &Caller, reference: &str) -> Result<Service, Problem> {
@@ -291,8 +283,8 @@ impl Cluster for Fake {
         Ok(LogStream { tty: false, lines })
     }
 
-    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Vec<Task>, Problem> {
-        Ok(Vec::new())
+    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
+        Listed::of::<Task>(&[])
     }
 
     async fn task(&self, _: &Caller, reference: &str) -> Result<Task, Problem> {
