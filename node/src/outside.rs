@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use api::cluster::files::Files;
 use api::cluster::{
-    Caller, Cluster, Engine, Engines, Events, EventsWanted, LogOptions, LogStream, Networks,
-    NewService, Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Cluster, Containers, Engine, Engines, Events, EventsWanted, Listed, LogOptions,
+    LogStream, Networks, NewService, Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
 use api::wire::file::{Config, ConfigSpec, FileCreated, Secret, SecretSpec};
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
+use api::wire::local::{ContainerDetails, ContainerSummary};
 use api::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use api::wire::node::{Node, NodeSpec};
 use api::wire::service::Service;
@@ -82,6 +83,22 @@ impl Outside {
                  swarm status of your node.",
             )),
         }
+    }
+}
+
+#[async_trait]
+impl Containers for Outside {
+    async fn containers(&self) -> Result<Vec<ContainerSummary>, Problem> {
+        // Outside a cluster there are no tasks.
+        Ok(Vec::new())
+    }
+
+    async fn container(&self, reference: &str) -> Result<ContainerDetails, Problem> {
+        Err(Problem::new(404, format!("No such container: {reference}")))
+    }
+
+    async fn container_logs(&self, reference: &str, _: LogOptions) -> Result<LogStream, Problem> {
+        Err(Problem::new(404, format!("No such container: {reference}")))
     }
 }
 
@@ -267,7 +284,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Vec<Node>, Problem> {
+    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 
@@ -283,7 +300,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn services(&self, _: &Caller, _: &Filters, _: bool) -> Result<Vec<Service>, Problem> {
+    async fn services(&self, _: &Caller, _: &Filters, _: bool) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 
@@ -312,7 +329,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Vec<Task>, Problem> {
+    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 

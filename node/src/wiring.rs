@@ -35,7 +35,7 @@ use crate::events::Events;
 use crate::exile::Exile;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
-use crate::front::{Front, Notices};
+use crate::front::{Front, Lists, Notices};
 use crate::ingress::{self, Tasks};
 use crate::joining::{Gatekeeper, JoinError, Joiner};
 use crate::lead::Lead;
@@ -280,6 +280,7 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         started: Instant::now(),
         started_at: crate::front::status::unix_nanos(),
         events: parts.events.clone(),
+        lists: Lists::default(),
         trust: convert::trust(&base.channels.credentials.borrow().ca.0),
         description: base.description.clone(),
         store: parts.store.clone(),

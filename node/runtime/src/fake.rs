@@ -216,7 +216,6 @@ impl Runtime for Fake {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             lacks: vec!["no containers: this runtime only pretends".to_owned()],
             ..RuntimeInfo::default()
-            engine: None,
         }
     }
 
