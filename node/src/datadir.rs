@@ -36,6 +36,16 @@ pub enum DataDirError {
     },
 }
 
+impl DataDirError {
+    /// Whether the disk or a quota is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Unusable { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// What somebody can do about it.
 fn advice(source: &io::Error) -> &'static str {
     use io::ErrorKind::{

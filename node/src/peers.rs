@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crypto::stream::{self, Client, NoiseStream, Options};
+use crypto::stream::{self, Client, NoiseStream, Options, StreamError};
 use crypto::{Credentials, GateKey, NodeId};
 use futures::future::{BoxFuture, FutureExt, Shared};
 use membership::{Liveness, View};
@@ -88,6 +88,17 @@ pub(crate) enum DialError {
         what: String,
         /// What each way said.
         why: String,
+    },
+    /// Somebody is there and hung up, as everybody does who is not shown what he knows.
+    #[error(
+        "{what} hung up: another cluster key, or only a token there, or one of the two clocks is \
+         wrong (here it is {clock})"
+    )]
+    HungUp {
+        /// Node or address.
+        what: String,
+        /// What time it is here.
+        clock: String,
     },
     /// Somebody else has its address now.
     #[error("{found} answered at the address of {wanted}")]
@@ -318,9 +329,14 @@ impl Peers {
         let genesis = *self.inner.genesis.borrow();
         let hello = Hello { link, genesis }.encode();
         let noise: NoiseStream<IO> =
-            stream::dial(io, &credentials, &gate, &hello, HANDSHAKE_TIMEOUT)
-                .await
-                .map_err(|error| no_way(error.to_string()))?;
+            stream::dial(io, &credentials, &gate, &hello, HANDSHAKE_TIMEOUT).await.map_err(
+                |error| match (no_way(error.to_string()), error) {
+                    (DialError::NoWay { what, .. }, StreamError::Closed) => {
+                        DialError::HungUp { what, clock: clock() }
+                    }
+                    (no_way, _) => no_way,
+                },
+            )?;
         let noise = match remote {
             Some(remote) => noise.with_remote(remote),
             None => noise,
@@ -338,6 +354,11 @@ impl Peers {
         self.inner.pool.run(driver).await.map_err(|error| no_way(error.to_string()))?;
         Ok(client)
     }
+}
+
+/// The time by this node's clock, to the second.
+fn clock() -> String {
+    api::wire::time::format(crate::unix_seconds().saturating_mul(1_000_000_000))
 }
 
 #[async_trait::async_trait]

@@ -55,6 +55,9 @@ use crate::{announce, first_messages};
 /// Long gossip messages on their way to streams; the next round brings newer ones.
 const BIG_MESSAGES: usize = 16;
 
+/// Where the store is, in the data directory.
+const RAFT_DIR: &str = "raft";
+
 /// How long users' connections may go on when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -116,7 +119,11 @@ pub enum NodeError {
     #[error(transparent)]
     Join(#[from] JoinError),
     /// `--found` where there is something already.
-    #[error("data directory {} is not empty: --found makes a new cluster; start without it, with --seed, to go on", path.display())]
+    #[error(
+        "data directory {} is of a cluster already: --found makes a new one; start without it, \
+         with --seed, to go on, or give another --data-dir",
+        path.display()
+    )]
     FoundAgain {
         /// Which.
         path: PathBuf,
@@ -191,8 +198,8 @@ pub(crate) async fn run(
 ) -> Result<(), NodeError> {
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let standing = standing::load(&config.secret, &data)?;
-    let incarnation = data.next_incarnation()?;
-    if config.beginning == Beginning::Found && 1 < incarnation && !data.join("genesis").exists() {
+    let incarnation = next_incarnation(&data)?;
+    if config.beginning == Beginning::Found && is_of_a_cluster(&data) {
         return Err(NodeError::FoundAgain { path: config.data_dir });
     }
     let (runtime, supervised) = open_runtime(&config, &data)?;
@@ -234,6 +241,24 @@ pub(crate) async fn run(
         }
     });
     start(base, supervisor, join_with, shutdown).await
+}
+
+/// Whether the directory is of a cluster whose founding it does not remember. A start that came
+/// to nothing leaves a node's own key, and may be repeated.
+fn is_of_a_cluster(data: &DataDir) -> bool {
+    let has = |name: &str| data.join(name).exists();
+    !has("genesis") && (has("membership") || data.join(RAFT_DIR).join("raft.identity").exists())
+}
+
+/// Counts this start. A full disk has space set aside for it: the node must be able to come back
+/// to where somebody can remove something.
+fn next_incarnation(data: &DataDir) -> Result<u64, DataDirError> {
+    match data.next_incarnation() {
+        Err(error) if error.is_full() && Store::make_room(&data.join(RAFT_DIR)) => {
+            data.next_incarnation()
+        }
+        other => other,
+    }
 }
 
 async fn start(
@@ -302,7 +327,7 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
     let store = match base.eligible {
         false => None,
         true => {
-            let config = store::Config::new(base.data.join("raft"), base.me, base.incarnation);
+            let config = store::Config::new(base.data.join(RAFT_DIR), base.me, base.incarnation);
             let stop = supervisor.stop(Stage::Store);
             let (store, driver) = Store::open(config, Arc::new(peers.clone()), stop).await?;
             let driver = async move { driver.await.map_err(|error| chain(&error)) };

@@ -136,16 +136,26 @@ impl Network {
 
     /// Does something on the machine that is no host.
     pub fn outside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let space = File::open(place(&self.bridge())).expect("the namespace is there");
-        let moved = || {
-            let kind = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(space.as_fd(), kind).expect("root may enter it");
-            act()
-        };
-        // A namespace belongs to a thread: this one ends with what it does.
-        std::thread::scope(|scope| scope.spawn(moved).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        within(&self.bridge(), act)
     }
+
+    /// Does something on host `n`.
+    pub fn inside<T: Send>(&self, n: usize, act: impl FnOnce() -> T + Send) -> T {
+        within(&self.host(n), act)
+    }
+}
+
+/// Does something in a network namespace.
+fn within<T: Send>(name: &str, act: impl FnOnce() -> T + Send) -> T {
+    let space = File::open(place(name)).expect("the namespace is there");
+    let moved = || {
+        let kind = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(space.as_fd(), kind).expect("root may enter it");
+        act()
+    };
+    // A namespace belongs to a thread: this one ends with what it does.
+    std::thread::scope(|scope| scope.spawn(moved).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl Drop for Network {

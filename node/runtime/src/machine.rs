@@ -47,6 +47,11 @@ fn attempt(dir: &Path, rootless: bool) -> Vec<String> {
         lacks.push(format!(
             "no control groups: run `mount -t cgroup2 none /sys/fs/cgroup` as root, {ELSE}"
         ));
+    } else if !rootless && !cgroup::is_writable() {
+        lacks.push(format!(
+            "control groups cannot be written: run `mount -o remount,rw /sys/fs/cgroup` (in a \
+             container of Docker `--privileged` makes them writable), {ELSE}"
+        ));
     }
     lacks
 }
