@@ -52,13 +52,17 @@ fn advice(source: &io::Error) -> &'static str {
         AlreadyExists, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
         StorageFull,
     };
-    match source.kind() {
-        PermissionDenied => "run as its owner, or give another one with --data-dir",
-        ReadOnlyFilesystem => "it cannot be written; give another one with --data-dir",
-        AlreadyExists | NotADirectory => "there is a file of that name; give another --data-dir",
-        StorageFull | QuotaExceeded => "free some space there and start again: nothing is lost",
-        _ => "give another one with --data-dir",
-    }
+    let known: [(&[io::ErrorKind], &str); 4] = [
+        (&[PermissionDenied], "run as its owner, or give another one with --data-dir"),
+        (&[ReadOnlyFilesystem], "it cannot be written; give another one with --data-dir"),
+        (&[AlreadyExists, NotADirectory], "there is a file of that name; give another --data-dir"),
+        (&[StorageFull, QuotaExceeded], "free some space there and start again: nothing is lost"),
+    ];
+    let kind = source.kind();
+    known
+        .iter()
+        .find(|(kinds, _)| kinds.contains(&kind))
+        .map_or("give another one with --data-dir", |(_, advice)| advice)
 }
 
 /// An opened data directory. Holding it keeps other daemons out.

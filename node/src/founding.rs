@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::config::{Beginning, Config};
 use crate::front::Notices;
-use crate::peers::{DialError, Link, Peers};
+use crate::peers::{Link, Peers};
 
 /// Path of the ballot.
 const GENESIS: &str = "/genesis/ask";
@@ -176,7 +176,7 @@ impl Ask for Asker {
 
 impl Asker {
     async fn ask_one(&self, address: SocketAddr, message: &Message) -> Result<Answer, NoAnswer> {
-        let client = self.peers.client_at(address).await.map_err(|why| no_answer(&why))?;
+        let client = self.peers.client_at(address).await.map_err(|why| NoAnswer(why.brief()))?;
         let answer = client.unary::<_, Answer>(GENESIS, message, DEADLINE).await;
         let answer = answer.map_err(|error| NoAnswer(error.to_string()))?;
         let peer = client.peer();
@@ -187,14 +187,6 @@ impl Asker {
         }
         Ok(answer)
     }
-}
-
-/// Why a seed did not answer; the reader sees its name in front.
-fn no_answer(error: &DialError) -> NoAnswer {
-    NoAnswer(match error {
-        DialError::NoWay { why, .. } => why.clone(),
-        other => other.to_string(),
-    })
 }
 
 /// The other end of the ballot, on a node with the key.

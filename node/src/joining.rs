@@ -20,7 +20,7 @@ use crate::dispatch::Dispatcher;
 use crate::front::Notices;
 use crate::leadership::Leadership;
 use crate::messages::{ADMIT, AdmitAnswer, AdmitRequest, JOIN, JoinAnswer, JoinRequest};
-use crate::peers::{DialError, Link, Peers};
+use crate::peers::{Link, Peers};
 use crate::standing::{self, Membership};
 
 /// The seeds are tried again after this, for ever: machines come up in any order.
@@ -115,12 +115,7 @@ impl Joiner<'_> {
     async fn ask(&self, address: SocketAddr) -> Result<JoinAnswer, Knock> {
         let gate = self.token.gate_key();
         let client = self.peers.dial_gate(address, Link::Control, gate).await;
-        let client = client.map_err(|error| {
-            Knock::Later(match error {
-                DialError::NoWay { why, .. } => why,
-                other => other.to_string(),
-            })
-        })?;
+        let client = client.map_err(|error| Knock::Later(error.brief()))?;
         let admission = own_admission(self.credentials, self.incarnation, self.description);
         let answer = client.unary(JOIN, &JoinRequest { admission }, DEADLINE).await;
         answer.map_err(|error| match error.status() {

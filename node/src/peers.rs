@@ -90,15 +90,12 @@ pub(crate) enum DialError {
         why: String,
     },
     /// Somebody is there and hung up, as everybody does who is not shown what he knows.
-    #[error(
-        "{what} hung up: another cluster key, or only a token there, or one of the two clocks is \
-         wrong (here it is {clock})"
-    )]
+    #[error("{what} {why}")]
     HungUp {
         /// Node or address.
         what: String,
-        /// What time it is here.
-        clock: String,
+        /// Why that may be, with the time here.
+        why: String,
     },
     /// Somebody else has its address now.
     #[error("{found} answered at the address of {wanted}")]
@@ -117,6 +114,16 @@ pub(crate) enum DialError {
     /// We have no gate key yet.
     #[error("this node has not joined yet")]
     NoGate,
+}
+
+impl DialError {
+    /// The reason alone, for a reader who sees whom we dialled.
+    pub(crate) fn brief(&self) -> String {
+        if let Self::NoWay { why, .. } | Self::HungUp { why, .. } = self {
+            return why.clone();
+        }
+        self.to_string()
+    }
 }
 
 type Dialling = Shared<BoxFuture<'static, Result<Client, DialError>>>;
@@ -332,7 +339,7 @@ impl Peers {
             stream::dial(io, &credentials, &gate, &hello, HANDSHAKE_TIMEOUT).await.map_err(
                 |error| match (no_way(error.to_string()), error) {
                     (DialError::NoWay { what, .. }, StreamError::Closed) => {
-                        DialError::HungUp { what, clock: clock() }
+                        DialError::HungUp { what, why: hung_up() }
                     }
                     (no_way, _) => no_way,
                 },
@@ -356,9 +363,13 @@ impl Peers {
     }
 }
 
-/// The time by this node's clock, to the second.
-fn clock() -> String {
-    api::wire::time::format(crate::unix_seconds().saturating_mul(1_000_000_000))
+/// What may be wrong with a node that hangs up, or here.
+fn hung_up() -> String {
+    let clock = api::wire::time::format(crate::unix_seconds().saturating_mul(1_000_000_000));
+    format!(
+        "hung up: another cluster key, or only a token there, or one of the two clocks is wrong \
+         (here it is {clock})"
+    )
 }
 
 #[async_trait::async_trait]

@@ -143,26 +143,24 @@ pub enum NodeError {
 }
 
 fn port_advice(source: &std::io::Error, address: SocketAddr) -> String {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        return format!(
             "is another skep running there? `ss -ltnp 'sport = :{}'` shows who has it; stop it, \
              or give another --advertise or --listen",
             address.port()
-        ),
-        std::io::ErrorKind::AddrNotAvailable => {
-            "it is no address of this machine; give one with --listen IP:PORT".to_owned()
-        }
-        _ => "give another --advertise or --listen".to_owned(),
+        );
     }
+    if source.kind() == std::io::ErrorKind::AddrNotAvailable {
+        return "it is no address of this machine; give one with --listen IP:PORT".to_owned();
+    }
+    "give another --advertise or --listen".to_owned()
 }
 
 fn socket_advice(source: &std::io::Error) -> &'static str {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another daemon answers there; stop it, or give another one with -H unix:///path"
-        }
-        _ => "give another one with -H unix:///path",
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        return "another daemon answers there; stop it, or give another one with -H unix:///path";
     }
+    "give another one with -H unix:///path"
 }
 
 /// Facts that parts tell one another.

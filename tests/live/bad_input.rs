@@ -235,7 +235,7 @@ fn seeds_that_are_wrong_are_named_and_nothing_is_founded_twice() {
     desk.up(2, &good.replace("-file k", "-file other"));
     desk.up(3, &format!("--runtime fake --token-file wt {SEEDS}"));
     let hung_up = "hung up: another cluster key, or only a token there, or one of the two clocks";
-    let [two, three] = [2, 3].map(|n| format!("127.0.0.{n}:7964 {hung_up}"));
+    let [two, three] = [2, 3].map(|n| format!("127.0.0.{n}:7964: {hung_up}"));
     desk.until(1, "status", &["waiting for seeds: 1 of 3", &two, &three]);
     desk.until(2, "status", &["waiting for seeds: 1 of 3", hung_up]);
     desk.until(3, "status", &["joining with a token", "there is no cluster yet"]);

@@ -54,7 +54,7 @@ pub(crate) fn load(content: &Content, archive: &Path) -> Result<Vec<Loaded>, Run
         unpacked = plain;
         // What the system did not say, the format did.
         Source::open_tar(path).map_err(|error| match error.raw_os_error() {
-            None => broken(&text, &format!("it is no whole tar: {error}")),
+            None => broken(&text, format!("it is no whole tar: {error}")),
             Some(_) => io_error(error),
         })?
     };
