@@ -12,4 +12,5 @@ pub mod live;
 pub mod live_net;
 pub mod machine;
 pub mod services;
+pub mod stranger;
 pub mod voters;

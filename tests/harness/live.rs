@@ -58,6 +58,8 @@ pub fn possible() -> bool {
 pub enum Kind {
     /// The first three hosts are the seeds; tasks are pretended.
     Seeded,
+    /// The first three hosts are the seeds; tasks are containers.
+    Containers,
     /// A cluster of one, with containers.
     Alone,
 }
@@ -126,10 +128,14 @@ impl Lab {
             }
             Kind::Seeded => {
                 command.args(["--runtime", "fake"]);
-                for seed in 1..=N_SEEDS {
-                    command.args(["--seed".to_owned(), address(seed).to_string()]);
-                }
             }
+            Kind::Containers => {
+                command.args(["--runtime", "embedded"]);
+            }
+        }
+        let n_seeds = if self.kind == Kind::Alone { 0 } else { N_SEEDS };
+        for seed in 1..=n_seeds {
+            command.args(["--seed".to_owned(), address(seed).to_string()]);
         }
         command.arg("--advertise").arg(address(n).to_string());
         command.arg("--data-dir").arg(self.dir.path().join(format!("n{n}")));
@@ -150,6 +156,12 @@ impl Lab {
         let mut daemon = self.daemons.remove(&n).expect("it runs");
         daemon.kill().expect("it is ours");
         daemon.wait().expect("it is ours");
+    }
+
+    /// The process of the daemon of host `n`.
+    #[must_use]
+    pub fn pid(&self, n: usize) -> u32 {
+        self.daemons.get(&n).expect("it runs").id()
     }
 
     /// Sends a signal to the daemon of host `n`.
@@ -301,9 +313,12 @@ impl Lab {
         }
     }
 
-    /// Starts all hosts, the seeds last, and waits until all are ready under three voters.
-    pub fn form(&mut self, n_hosts: usize) {
-        (1..=n_hosts).rev().for_each(|n| self.start(n));
+    /// Starts all hosts, the seeds last, and waits until all are ready under three voters. How
+    /// long that took since the last one was started.
+    pub fn form(&mut self, n_hosts: usize) -> Duration {
+        (2..=n_hosts).rev().for_each(|n| self.start(n));
+        let last = Instant::now();
+        self.start(1);
         // Five times the 10 s that a cluster may take.
         self.until("the cluster forms", Duration::from_secs(50), |lab| {
             let n_voters = voters(&lab.status(1)?).len();
@@ -312,6 +327,7 @@ impl Lab {
             let whole = n_voters == 3.min(n_hosts) && n_ready == n_hosts;
             whole.then_some(()).ok_or_else(|| format!("{n_voters} voters, {n_ready} ready"))
         });
+        last.elapsed()
     }
 
     /// Waits until exactly so many tasks run and are to run; ids of their nodes, one for each.
@@ -381,7 +397,7 @@ impl Drop for Lab {
         if std::thread::panicking() {
             self.show_logs();
         }
-        if self.kind == Kind::Alone {
+        if self.kind != Kind::Seeded {
             self.remove_services();
         }
         for daemon in self.daemons.values_mut() {

@@ -3,7 +3,7 @@
 //! Run with root: `cargo build --release --bin skep && cargo live --release -- --test-threads=1`.
 //! A deadline here is five times what the project promises, so that a slow machine passes and a
 //! broken daemon does not.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod containers;
 mod network;
