@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::live::{Kind, Lab, pause};
+use tests::usage::{processor_time, resident_bytes};
 
 use crate::Counts;
 use crate::report::{Line, say};
@@ -12,8 +13,6 @@ const N_HOSTS: usize = 5;
 const N_SERVICES: usize = 5;
 const RSS_MAX_MB: f64 = 40.0;
 const CORE_MAX_PERCENT: f64 = 1.0;
-/// The kernel counts time of processes in hundredths of a second, on every Linux.
-const TICKS: f64 = 100.0;
 
 pub(crate) fn measure(counts: &Counts) -> Vec<Line> {
     let mut lab = Lab::new(N_HOSTS, Kind::Containers);
@@ -27,12 +26,13 @@ pub(crate) fn measure(counts: &Counts) -> Vec<Line> {
     pause(counts.settle);
 
     let pids: Vec<_> = (1..=N_HOSTS).map(|n| lab.pid(n)).collect();
-    let (began, before) = (Instant::now(), ticks(&pids));
+    let times = || pids.iter().map(|pid| processor_time(*pid)).collect::<Vec<_>>();
+    let (began, before) = (Instant::now(), times());
     pause(counts.idle);
-    let (took, after) = (began.elapsed().as_secs_f64(), ticks(&pids));
-    let used = before.iter().zip(&after).map(|(before, after)| after - before);
-    let percent: Vec<f64> = used.map(|used| used / TICKS / took * 100.0).collect();
-    let megabytes: Vec<f64> = pids.iter().map(|pid| resident(*pid)).collect();
+    let (took, after) = (began.elapsed().as_secs_f64(), times());
+    let used = before.iter().zip(&after).map(|(before, after)| *after - *before);
+    let percent: Vec<f64> = used.map(|used| used.as_secs_f64() / took * 100.0).collect();
+    let megabytes: Vec<f64> = pids.iter().map(|pid| megabytes(*pid)).collect();
     say(&format!("  MB {megabytes:.1?}, percent of a core {percent:.2?}"));
 
     let (rss, core) = (worst(&megabytes), worst(&percent));
@@ -54,21 +54,7 @@ fn worst(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
 }
 
-/// Time of each process, its own and the kernel's for it.
-fn ticks(pids: &[u32]) -> Vec<f64> {
-    let of = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name of the program is in parentheses and may hold anything; fields 14 and 15.
-        let rest = stat.rsplit(')').next().unwrap_or_default();
-        rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum()
-    };
-    pids.iter().map(of).collect()
-}
-
-/// Megabytes in memory.
-fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.unwrap_or(f64::INFINITY) * 1024.0 / 1e6
+fn megabytes(pid: u32) -> f64 {
+    let bytes = resident_bytes(pid).and_then(|bytes| u32::try_from(bytes).ok());
+    bytes.map_or(f64::INFINITY, |bytes| f64::from(bytes) / 1e6)
 }

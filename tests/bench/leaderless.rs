@@ -221,8 +221,7 @@ fn write(lab: &Lab, n: usize, over: &AtomicBool) -> (Vec<Duration>, Vec<String>)
             Ok(answer) => Some(format!("{} {}", answer.status, answer.body)),
             Err(why) => Some(why),
         };
-        let slow = (LIMIT < took).then(|| "slow".to_owned());
-        if let Some(said) = said.or(slow) {
+        if let Some(said) = said {
             let (at, took) = (seconds(at), seconds(took));
             wrong.push(format!("node {n}, {method} {path} after {at}, in {took}: {said}"));
         }

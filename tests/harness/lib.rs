@@ -13,4 +13,5 @@ pub mod live_net;
 pub mod machine;
 pub mod services;
 pub mod stranger;
+pub mod usage;
 pub mod voters;

@@ -404,6 +404,30 @@ impl Drop for Lab {
             let _ = daemon.kill(); // It may have ended by itself.
             let _ = daemon.wait();
         }
+        end_shims(self.dir.path());
+    }
+}
+
+/// Ends what a cluster without a leader could not stop: containers under shims of this directory.
+/// A shim ends with its container and cleans up.
+fn end_shims(dir: &Path) {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let dir = dir.to_string_lossy();
+    for pid in pids {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split('\0').skip(1);
+        let ours = words.next() == Some("shim") && words.any(|word| word.starts_with(&*dir));
+        if !ours {
+            continue;
+        }
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            if let Some(child) = Pid::from_raw(child) {
+                let _ = kill_process(child, Signal::KILL); // It may have ended by itself.
+            }
+        }
     }
 }
 
