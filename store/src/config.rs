@@ -53,8 +53,8 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            election_min: Duration::from_millis(600),
-            election_max: Duration::from_millis(900),
+            election_min: Duration::from_millis(420),
+            election_max: Duration::from_millis(600),
             heartbeat: Duration::from_millis(120),
         }
     }

@@ -22,12 +22,12 @@ use crate::header::{PROBLEM, REQUEST_ID, STALE};
 use crate::request_id::RequestId;
 
 /// A request about the cluster is answered within this, leader or not. Longer than an election
-/// (0.6-0.9 s and a round); 2 s are promised, and a loaded machine needs some for the rest.
+/// (0.4-0.6 s and a round); 2 s are promised, and a loaded machine needs some for the rest.
 const ANSWER: Duration = Duration::from_millis(1_800);
 /// What comes through a tunnel is answered so much sooner: the leader knows better what became of
 /// a write than the node that waits for it.
 const TUNNEL: Duration = Duration::from_millis(200);
-/// Between two tries: a tenth of an election.
+/// Between two tries: an eighth of an election.
 const RETRY: Duration = Duration::from_millis(60);
 /// How long the leader may take to begin its answer to a read, which may be long.
 const LEADER_ANSWER: Duration = Duration::from_secs(10);
