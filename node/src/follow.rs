@@ -124,8 +124,10 @@ impl Follower {
     ) {
         let mut confirmed: BTreeMap<TaskId, TaskStatus> = BTreeMap::new();
         let mut to = None;
+        // One for all rounds: a new one has seen nothing yet, and would not wait.
+        let mut leadership = self.leadership.watch();
         loop {
-            let leader = self.leadership.now().node;
+            let leader = leadership.borrow_and_update().node;
             if leader != to {
                 confirmed.clear();
                 to = leader;
@@ -148,11 +150,10 @@ impl Follower {
                 confirmed.extend(news);
                 continue;
             };
-            let mut leader = self.leadership.watch();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = statuses.changed() => if changed.is_err() { return },
-                changed = leader.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { return },
                 () = sleep(wait) => {}
             }
             sleep(GATHER).await;

@@ -53,9 +53,12 @@ use crate::overview::Overviews;
 use crate::peers::{Link, Peers};
 use crate::pool::Pool;
 
-/// How long a request waits for a leader, and a proposal for its commit. Docker
-/// Swarm's users wait 20 s for the same answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Of the time that a request has, so much is left for the leader once it is found: a commit on
+/// slow disks.
+const COMMIT: Duration = Duration::from_millis(300);
+
+/// A leader that is known opens a tunnel within this: the dial of a connection, and its handshake.
+const TUNNEL: Duration = Duration::from_secs(2);
 
 /// Events on their way to one client.
 const EVENTS: usize = 64;
@@ -127,7 +130,7 @@ impl Front {
             clippy::wildcard_enum_match_arm,
             reason = "the enum grows, and whatever comes is no answer"
         )]
-        store.read(PATIENCE).await.map_err(|error| match error {
+        store.read(left(caller)).await.map_err(|error| match error {
             ReadError::NotLeader { .. } => Problem::not_leader(),
             _ => Problem::no_leader(),
         })
@@ -135,7 +138,7 @@ impl Front {
 
     async fn propose(&self, caller: &Caller, command: Command) -> Result<Applied, Problem> {
         let request = RequestId(caller.request.0);
-        let proposed = self.store()?.propose(command, Some(request), PATIENCE).await;
+        let proposed = self.store()?.propose(command, Some(request), left(caller)).await;
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "the enum grows, and whatever comes is no confirmation"
@@ -166,10 +169,15 @@ impl Front {
     async fn tunnel(&self, leader: NodeId) -> Result<Route, String> {
         let client =
             self.peers.client(leader, Link::Api).await.map_err(|error| error.to_string())?;
-        let tunnel = client.tunnel(API, &ApiRequest {}, PATIENCE).await;
+        let tunnel = client.tunnel(API, &ApiRequest {}, TUNNEL).await;
         let tunnel = tunnel.map_err(|error| error.to_string())?;
         Ok(Route::There(Box::new(tunnel)))
     }
+}
+
+/// What is left of the time in which a request is answered.
+fn left(caller: &Caller) -> Duration {
+    caller.until.saturating_duration_since(Instant::now())
 }
 
 /// Docker's status codes for our refusals.
@@ -222,14 +230,14 @@ impl Cluster for Front {
         }
     }
 
-    async fn route(&self, _caller: &Caller, write: bool) -> Result<Route, Problem> {
+    async fn route(&self, caller: &Caller, write: bool) -> Result<Route, Problem> {
         if *self.removed.borrow() {
             return Err(Problem::unavailable(REMOVED));
         }
         if !self.eligible {
             return Err(Problem::worker());
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = caller.until - COMMIT;
         let mut leader = self.leadership.watch();
         loop {
             let now = *leader.borrow_and_update();

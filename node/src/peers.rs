@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node that could not be reached is not dialled again for so long: Raft asks
-/// every 60 ms, and a dead address costs a SYN each time.
+/// every 120 ms, and a dead address costs a SYN each time.
 const REDIAL: Duration = Duration::from_millis(500);
 
 /// Relays that are tried for one dial.

@@ -39,7 +39,7 @@ impl Config {
 }
 
 /// How patient Raft is. A dead leader is replaced after about `election_max` plus an election
-/// timeout, so the two stay close together.
+/// timeout, so the two stay close together. Heartbeats are most of what an idle daemon does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timing {
     /// Shortest time without a leader before a vote.
@@ -53,9 +53,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(450),
-            heartbeat: Duration::from_millis(60),
+            election_min: Duration::from_millis(420),
+            election_max: Duration::from_millis(600),
+            heartbeat: Duration::from_millis(120),
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Guard {
     warned: BTreeMap<u64, Instant>,
 }
 
-/// A refusal is logged again after so long: heartbeats would repeat it 16 times a second.
+/// A refusal is logged again after so long: heartbeats would repeat it 8 times a second.
 const WARN_EACH: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]

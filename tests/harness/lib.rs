@@ -16,4 +16,6 @@ pub mod live_images;
 pub mod live_net;
 pub mod machine;
 pub mod services;
+pub mod stranger;
+pub mod usage;
 pub mod voters;

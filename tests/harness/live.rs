@@ -70,6 +70,8 @@ pub fn skip(word: &str, why: &str) -> bool {
 pub enum Kind {
     /// The first three hosts are the seeds; tasks are pretended.
     Seeded,
+    /// The first three hosts are the seeds; tasks are containers.
+    Containers,
     /// A cluster of one, with containers.
     Alone,
     /// A cluster of one; tasks are pretended.
@@ -235,6 +237,7 @@ impl Lab {
             // By itself it finds the engine.
             Kind::Docker => Way { token: None, seeds: Vec::new(), outside: false, runtime: "auto" },
             Kind::Seeded => Way::key(),
+            Kind::Containers => Way { runtime: "embedded", ..Way::key() },
         });
         self.start_as(n, &way);
     }
@@ -325,6 +328,12 @@ impl Lab {
         let mut daemon = self.daemons.remove(&n).expect("it runs");
         daemon.kill().expect("it is ours");
         daemon.wait().expect("it is ours");
+    }
+
+    /// The process of the daemon of host `n`.
+    #[must_use]
+    pub fn pid(&self, n: usize) -> u32 {
+        self.daemons.get(&n).expect("it runs").id()
     }
 
     /// Sends a signal to the daemon of host `n`.
@@ -476,9 +485,12 @@ impl Lab {
         }
     }
 
-    /// Starts all hosts, the seeds last, and waits until all are ready under three voters.
-    pub fn form(&mut self, n_hosts: usize) {
-        (1..=n_hosts).rev().for_each(|n| self.start(n));
+    /// Starts all hosts, the seeds last, and waits until all are ready under three voters. How
+    /// long that took since the last one was started.
+    pub fn form(&mut self, n_hosts: usize) -> Duration {
+        (2..=n_hosts).rev().for_each(|n| self.start(n));
+        let last = Instant::now();
+        self.start(1);
         // Five times the 10 s that a cluster may take.
         self.until("the cluster forms", Duration::from_secs(50), |lab| {
             let n_voters = voters(&lab.status(1)?).len();
@@ -487,6 +499,7 @@ impl Lab {
             let whole = n_voters == 3.min(n_hosts) && n_ready == n_hosts;
             whole.then_some(()).ok_or_else(|| format!("{n_voters} voters, {n_ready} ready"))
         });
+        last.elapsed()
     }
 
     /// Waits until exactly so many tasks run and are to run; ids of their nodes, one for each.
@@ -564,6 +577,30 @@ impl Drop for Lab {
         for daemon in self.daemons.values_mut() {
             let _ = daemon.kill(); // It may have ended by itself.
             let _ = daemon.wait();
+        }
+        end_shims(self.dir.path());
+    }
+}
+
+/// Ends what a cluster without a leader could not stop: containers under shims of this directory.
+/// A shim ends with its container and cleans up.
+fn end_shims(dir: &Path) {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let dir = dir.to_string_lossy();
+    for pid in pids {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split('\0').skip(1);
+        let ours = words.next() == Some("shim") && words.any(|word| word.starts_with(&*dir));
+        if !ours {
+            continue;
+        }
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            if let Some(child) = Pid::from_raw(child) {
+                let _ = kill_process(child, Signal::KILL); // It may have ended by itself.
+            }
         }
     }
 }

@@ -11,8 +11,10 @@ mod containers;
 mod desk;
 mod docker;
 mod engine;
+mod idle;
 mod images;
 mod joins;
+mod leaderless;
 mod network;
 mod processes;
 mod removal;
@@ -24,6 +26,8 @@ use std::time::Duration;
 
 /// A write after the leader was lost: 3 s are promised.
 const WRITE: Duration = Duration::from_secs(15);
+/// The answer to a write that nobody can accept: 2 s are promised.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Three living voters after one was lost: 30 s are promised.
 const VOTERS: Duration = Duration::from_secs(150);
 /// Three tasks run after they were asked for: 2 s are promised.

@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("membership", &["crypto"]),
     ("model", &["crypto"]),
     ("store", &["crypto", "model"]),
+    ("base2histogram", &[]),
     ("planner", &["crypto", "model"]),
     ("runtime", &["crypto", "model"]),
     ("agent", &["crypto", "model", "runtime"]),

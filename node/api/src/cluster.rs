@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 pub use containers::Containers;
 pub use engine::{Engine, Engines};
@@ -242,6 +243,8 @@ pub struct Caller {
     pub request: RequestId,
     /// The node may answer from its own memory, because [`Cluster::route`] said so.
     pub stale: bool,
+    /// A request about the cluster is answered by then, with whatever is known.
+    pub until: Instant,
 }
 
 /// Where a request about the whole cluster is answered.
@@ -398,8 +401,8 @@ pub trait Cluster:
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 
-    /// Where a request about the whole cluster is answered. Waits for a leader as long as it is
-    /// willing to (2 s); asked only for requests from the socket.
+    /// Where a request about the whole cluster is answered. Waits for a leader, but leaves time to
+    /// use it before the caller must have an answer; asked only for requests from the socket.
     async fn route(&self, caller: &Caller, write: bool) -> Result<Route, Problem>;
 
     /// `GET /version`.

@@ -26,7 +26,7 @@ use crate::records::{
 };
 use crate::snapshot::SnapshotFile;
 
-/// openraft allows entries as long as a heartbeat, 60 ms; a megabyte over a slow link needs more.
+/// openraft allows entries as long as a heartbeat, 120 ms; a megabyte over a slow link needs more.
 /// Heartbeats themselves it cuts off on its own.
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
 
