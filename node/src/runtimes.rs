@@ -80,7 +80,8 @@ async fn open_one(config: &Config, data: &DataDir, ran_before: bool) -> Result<O
         RuntimeChoice::Docker => {
             let socket = config.docker.clone();
             let machine = machine_id(data)?;
-            let wanted = DockerConfig { socket, machine, may_wait: ran_before };
+            let run_dir = config.run_dir.clone();
+            let wanted = DockerConfig { socket, machine, run_dir, may_wait: ran_before };
             let (opened, running) =
                 DockerRuntime::open(wanted).await.map_err(NodeError::Runtime)?;
             Ok((Arc::new(opened), Box::pin(running)))

@@ -1,5 +1,6 @@
 //! Files that a task gets: its secrets and configs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use crypto::SecretBytes;
 use model::service::FileTarget;
 
-use crate::RuntimeError;
+use crate::{RuntimeError, TaskContainer};
 
 /// Where secrets are that name no place of their own.
 const SECRETS_DIR: &str = "/run/secrets";
@@ -97,6 +98,31 @@ fn target(kind: FileKind, name: &str) -> Option<String> {
         path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let is_file = !name.is_empty() && !name.ends_with('/') && path.file_name().is_some();
     (plain && is_file).then(|| path.to_str().map(str::to_owned)).flatten()
+}
+
+/// Refuses files that could not be where and whose they should be.
+pub(crate) fn check(task: &TaskContainer, rootless: bool) -> Result<(), RuntimeError> {
+    let spec = &task.spec.container;
+    let refuse = |reason: String| Err(RuntimeError::Spec { reason });
+    let n_configs = spec.configs.iter().filter(|config| config.file.is_some()).count();
+    if task.files.len() != spec.secrets.len() + n_configs {
+        let reason = "a secret or config that the service names was not sent to this node";
+        return refuse(reason.to_owned());
+    }
+    let mut targets = BTreeSet::new();
+    for TaskFile { kind, name, target, uid, gid, .. } in &task.files {
+        if rootless && (*uid, *gid) != (0, 0) {
+            return refuse(format!(
+                "{kind} {name} is to belong to {uid}:{gid}, but this node runs without root and \
+                 has one user only: let it belong to 0:0 (which is you), or run skep as root"
+            ));
+        }
+        let mounted = spec.mounts.iter().any(|mount| mount.target == *target);
+        if !targets.insert(target) || mounted {
+            return refuse(format!("{kind} {name}: something else is at {target} already"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

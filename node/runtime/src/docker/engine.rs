@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     pub(crate) limits: bool,
     pub(crate) rootless: bool,
     pub(crate) selinux: bool,
+    /// Whether root in a container is another user outside.
+    pub(crate) remaps_users: bool,
     pub(crate) live_restore: bool,
     pub(crate) log_driver: String,
     /// Whether it is a node of a Docker Swarm.
@@ -67,6 +69,7 @@ impl Facts {
             limits: [info.memory_limit, info.cpu_cfs_quota, info.pids_limit] == [Some(true); 3],
             rootless: security("rootless"),
             selinux: security("selinux"),
+            remaps_users: security("userns"),
             live_restore: info.live_restore_enabled == Some(true),
             log_driver: info.logging_driver.clone().unwrap_or_default(),
             in_swarm: !matches!(
@@ -283,11 +286,11 @@ mod tests {
             "Swarm": {"LocalNodeState": "inactive"}
         }));
         assert_eq!((known.version.as_str(), known.limits, known.rootless), ("28.2.2", true, true));
-        assert!(!known.in_swarm && !known.selinux);
+        assert!(!known.in_swarm && !known.selinux && !known.remaps_users);
         assert_eq!(known.lacks().len(), 1);
         let poor = facts(json!({"MemoryLimit": true, "LoggingDriver": "syslog",
-            "Swarm": {"LocalNodeState": "locked"}}));
-        assert!(poor.in_swarm && !poor.limits);
+            "SecurityOptions": ["name=userns"], "Swarm": {"LocalNodeState": "locked"}}));
+        assert!(poor.in_swarm && !poor.limits && poor.remaps_users);
         let lacks = poor.lacks().join("\n");
         for expected in ["limits", "live-restore", "syslog"] {
             assert!(lacks.contains(expected), "{lacks}");

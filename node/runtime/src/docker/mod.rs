@@ -5,16 +5,18 @@
 //!   labels   which container is which task's
 //!   plan     what a spec becomes            look     what the engine shows becomes
 //!   errors   who is to blame                probe    whether there is an engine at all
+//!   files    secrets and configs
 //!   images, logs, connect
 //! ```
 //!
-//! Nothing is written down here: what runs is what the engine lists under our labels. While
-//! it is away nothing is known, and every call says [`RuntimeError::Away`]; a task is never
-//! said to have ended before the engine showed so.
+//! Nothing is written down here, but for secrets in memory: what runs is what the engine lists
+//! under our labels. While it is away nothing is known, and every call says
+//! [`RuntimeError::Away`]; a task is never said to have ended before the engine showed so.
 
 mod connect;
 mod engine;
 mod errors;
+mod files;
 mod images;
 mod labels;
 mod logs;
@@ -44,6 +46,7 @@ use tracing::{debug, info, warn};
 
 use self::engine::Engine;
 use self::errors::{Said, of_container};
+use self::files::Placed;
 use self::look::Listed;
 use crate::images::Name;
 use crate::supervised::{Job, drive};
@@ -75,6 +78,8 @@ pub struct DockerConfig {
     pub socket: PathBuf,
     /// Names this daemon: containers of other daemons on the same engine are left alone.
     pub machine: String,
+    /// For what must not outlive a restart of the machine: secrets and configs are mounted there.
+    pub run_dir: PathBuf,
     /// Whether to begin without an answer: a node whose tasks are there waits for it.
     pub may_wait: bool,
 }
@@ -89,6 +94,7 @@ pub struct DockerRuntime {
 struct Shared {
     engine: Engine,
     machine: String,
+    files: Placed,
     changes: watch::Sender<u64>,
     jobs: mpsc::Sender<Job>,
     connecting: Semaphore,
@@ -109,6 +115,7 @@ impl DockerRuntime {
         let (jobs, queue) = mpsc::channel(JOBS_QUEUED_MAX);
         let shared = Shared {
             engine: Engine::new(config.socket),
+            files: Placed::new(&config.run_dir, &config.machine),
             machine: config.machine,
             changes: watch::Sender::new(0),
             jobs,
@@ -121,6 +128,7 @@ impl DockerRuntime {
                 let (version, api) = (known.version, known.api.to_string());
                 info!(engine = shared.engine.name(), version, api, "engine answers");
                 shared.tell_of_others().await;
+                shared.sweep_files().await;
             }
             Err(error @ RuntimeError::Away { .. }) if config.may_wait => {
                 let error: &(dyn std::error::Error + 'static) = &error;
@@ -152,6 +160,7 @@ async fn watch_events(watched: std::sync::Weak<Shared>) {
         match shared.engine.meet().await {
             Ok(()) => {
                 backoff = first;
+                shared.sweep_files().await;
                 // Whatever happened until now is in the list; what happens from now on is told.
                 shared.forget_all();
                 if let Err(error) = shared.follow_events(&mut since).await {
@@ -208,6 +217,9 @@ impl Shared {
             if let Some(id) = event.actor.and_then(|actor| actor.id) {
                 self.inspected().remove(&id);
             }
+            if event.action.as_deref() == Some("destroy") {
+                self.sweep_files().await;
+            }
             self.changed();
         }
         Ok(())
@@ -241,6 +253,20 @@ impl Shared {
                 labels::MACHINE
             );
             warn!(machine, cure, "another daemon's containers run on this engine");
+        }
+    }
+
+    /// Forgets the secrets and configs of containers that went while nobody looked.
+    async fn sweep_files(&self) {
+        if !self.files.are_there() {
+            return;
+        }
+        let _alone = self.files.placing.write().await;
+        match self.listed(None).await {
+            Ok(listed) => {
+                self.files.sweep(&listed.iter().map(|listed| listed.owner.task).collect());
+            }
+            Err(error) => debug!(error = %error, "files of tasks are swept another time"),
         }
     }
 
@@ -288,12 +314,51 @@ impl Shared {
         of_container(&self.engine.name(), image, said)
     }
 
+    /// As [`Self::failed`], of a container that may have secrets and configs.
+    fn failed_at(&self, task: TaskId, image: &str, said: Said) -> RuntimeError {
+        let unseen = match &said {
+            Said::Refused { text, .. } => self.files.unseen(&self.engine.name(), task, text),
+            Said::Away(_) | Said::Nonsense(_) => None,
+        };
+        unseen.unwrap_or_else(|| self.failed(image, said))
+    }
+
+    /// Makes the container with its secrets and configs.
+    async fn create_with_files(
+        &self,
+        task: &TaskContainer,
+        is_demo: bool,
+    ) -> Result<String, RuntimeError> {
+        let _placing = self.files.placing.read().await;
+        let placed = self.files.place(task.task, &task.files);
+        let created = match placed {
+            Ok(()) => self.create(task, is_demo).await,
+            Err(error) => Err(error),
+        };
+        match &created {
+            // It may have been made nevertheless.
+            Ok(_) | Err(RuntimeError::Away { .. }) => {}
+            Err(_) => self.files.remove(task.task).unwrap_or_else(|error| {
+                warn!(task.id = %task.task, error = %error, "files of a task are left");
+            }),
+        }
+        created
+    }
+
     /// Makes the container; gives its id. One that is there already is it.
     async fn create(&self, task: &TaskContainer, is_demo: bool) -> Result<String, RuntimeError> {
         let image = &task.spec.container.image;
         let mut body = plan::create(task, is_demo, &self.engine.facts())?;
         let labels = body.labels.get_or_insert_default();
         labels.insert(labels::MACHINE.to_owned(), self.machine.clone());
+        let files = task.files.iter().enumerate();
+        let files: Vec<_> = files
+            .map(|(number, file)| plan::file_mount(file, &self.files.path(task.task, number)))
+            .collect();
+        if !files.is_empty() {
+            let host = body.host_config.get_or_insert_default();
+            host.mounts.get_or_insert_default().extend(files);
+        }
         let options = CreateContainerOptionsBuilder::default().name(&task.name).build();
         let created = self
             .engine
@@ -317,7 +382,7 @@ impl Shared {
                     Err(RuntimeError::Node { reason })
                 }
             },
-            Err(said) => Err(self.failed(image, said)),
+            Err(said) => Err(self.failed_at(task.task, image, said)),
         }
     }
 }
@@ -332,6 +397,7 @@ impl Runtime for DockerRuntime {
             version => format!("{version} (API {})", facts.api),
         };
         let mut lacks = facts.lacks();
+        lacks.extend(files::lack(&facts));
         if let Some(trouble) = engine.trouble() {
             lacks = vec![format!("{trouble}; tasks keep their state until it is back")];
         }
@@ -351,10 +417,11 @@ impl Runtime for DockerRuntime {
         let image = &container.spec.container.image;
         // Refused before a download rather than after it.
         plan::create(container, false, &shared.engine.facts())?;
+        files::check(container, &shared.engine.facts())?;
         let auth = container.registry_auth.as_ref();
         let image_digest = images::ready(&shared.engine, image, auth).await?;
         let is_demo = Name::parse(image).is_ok_and(|name| images::is_demo(&name));
-        let native_id = shared.create(container, is_demo).await?;
+        let native_id = shared.create_with_files(container, is_demo).await?;
         shared.changed();
         Ok(Prepared { native_id, image_digest })
     }
@@ -374,7 +441,7 @@ impl Runtime for DockerRuntime {
             Ok(()) => {}
             Err(said) if said.is_missing() => return Err(gone()),
             Err(said) => {
-                let error = shared.failed("", said);
+                let error = shared.failed_at(task, "", said);
                 let RuntimeError::Spec { reason } = error else { return Err(error) };
                 // Swarm's words.
                 let reason = format!("starting container failed: {reason}");
@@ -431,6 +498,7 @@ impl Runtime for DockerRuntime {
             }
             shared.inspected().remove(id);
         }
+        shared.files.remove(task)?;
         shared.changed();
         Ok(())
     }

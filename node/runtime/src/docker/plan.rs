@@ -5,6 +5,7 @@
 //! protection than was asked for, the task is refused instead.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use super::engine::{ApiVersion, Facts};
 use super::labels;
-use crate::{RuntimeError, TaskContainer};
+use crate::{RuntimeError, TaskContainer, TaskFile};
 
 /// Docker's: between the stop signal and SIGKILL, when nothing else was said.
 const STOP_GRACE_NANOS: u64 = 10_000_000_000;
@@ -65,13 +66,21 @@ fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
             spec.image
         ));
     }
-    if !spec.secrets.is_empty() || !spec.configs.is_empty() {
-        return refuse("the docker runtime does not offer secrets and configs yet");
-    }
     if !matches!(spec.isolation.as_str(), "" | "default") {
         return refuse(format!("isolation {}: there is none on Linux", spec.isolation));
     }
     Ok(())
+}
+
+/// Binds a secret or config that was placed at `source` on this machine.
+pub(crate) fn file_mount(file: &TaskFile, source: &Path) -> EngineMount {
+    EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(source.display().to_string()),
+        target: Some(file.target.clone()),
+        read_only: Some(true),
+        ..EngineMount::default()
+    }
 }
 
 fn some<T>(values: Vec<T>) -> Option<Vec<T>> {

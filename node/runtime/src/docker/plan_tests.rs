@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use crypto::NodeId;
-use model::service::{DnsConfig, Limits, LogDriver, Placement, ResourceRequirements, Ulimit};
+use crypto::{NodeId, SecretBytes};
+use model::service::{
+    DnsConfig, FileTarget, Limits, LogDriver, Placement, ResourceRequirements, Ulimit,
+};
 use model::{ClusterId, ServiceId, TaskId, TaskSpec};
 use serde_json::json;
 
 use super::*;
+use crate::FileKind;
 
 pub(in crate::docker) fn task(container: ContainerSpec) -> TaskContainer {
     let spec = TaskSpec {
@@ -159,6 +162,17 @@ fn every_field_reaches_the_engine() {
             "RestartPolicy": {"Name": "no"}
         }
     });
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_secret_is_bound_by_its_path_alone() {
+    let data = Arc::new(SecretBytes::new(b"hunter2".to_vec()));
+    let target = FileTarget { name: "pw".into(), uid: "7".into(), gid: "8".into(), mode: 0o400 };
+    let file = TaskFile::new(FileKind::Secret, "s", &target, data).unwrap();
+    let shown = serde_json::to_value(file_mount(&file, Path::new("/run/x/0"))).unwrap();
+    let expected = json!({"Type": "bind", "Source": "/run/x/0", "Target": "/run/secrets/pw",
+        "ReadOnly": true});
     assert_eq!(shown, expected);
 }
 

@@ -28,7 +28,7 @@ use crate::shim::request::{Identity, LogLimits, Request, Workload};
 use crate::supervised::{Tasks, instance_name, read_logs};
 use crate::{
     Container, Freed, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, Phase, Prepared,
-    RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer, machine,
+    RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer, file, machine,
 };
 
 /// Connections that are being made at the same time: each has a thread until it stands.
@@ -210,7 +210,7 @@ impl Runtime for Embedded {
         }
         // Refused before a download rather than after it.
         plan::check(&container.spec, shared.rootless)?;
-        plan::check_files(container, shared.rootless)?;
+        file::check(container, shared.rootless)?;
         // Until the request is written nothing else keeps the image from being deleted.
         let _lease = shared.images.lease().await;
         let image = &container.spec.container.image;

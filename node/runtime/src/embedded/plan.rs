@@ -5,7 +5,6 @@
 //! sentence for the user. Limits that the node's kernel does not offer are the one
 //! exception: they are in `RuntimeInfo::lacks`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use model::TaskSpec;
@@ -107,29 +106,6 @@ pub(crate) fn check(spec: &TaskSpec, rootless: bool) -> Result<(), RuntimeError>
     capabilities(container)?;
     if rootless && container.oom_score_adj < 0 {
         return refuse("a negative oom score needs a node that runs as root");
-    }
-    Ok(())
-}
-
-/// Refuses files that could not be where and whose they should be.
-pub(crate) fn check_files(task: &TaskContainer, rootless: bool) -> Result<(), RuntimeError> {
-    let spec = &task.spec.container;
-    let n_configs = spec.configs.iter().filter(|config| config.file.is_some()).count();
-    if task.files.len() != spec.secrets.len() + n_configs {
-        return refuse("a secret or config that the service names was not sent to this node");
-    }
-    let mut targets = BTreeSet::new();
-    for TaskFile { kind, name, target, uid, gid, .. } in &task.files {
-        if rootless && (*uid, *gid) != (0, 0) {
-            return refuse(format!(
-                "{kind} {name} is to belong to {uid}:{gid}, but this node runs without root and \
-                 has one user only: let it belong to 0:0 (which is you), or run skep as root"
-            ));
-        }
-        let mounted = spec.mounts.iter().any(|mount| mount.target == *target);
-        if !targets.insert(target) || mounted {
-            return refuse(format!("{kind} {name}: something else is at {target} already"));
-        }
     }
     Ok(())
 }

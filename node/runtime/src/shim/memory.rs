@@ -5,6 +5,7 @@
 //! our own mount namespace, so they vanish with us and the container, and nobody who looks at
 //! the node's mounts sees them.
 
+use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -51,25 +52,39 @@ pub(super) fn place(
     }
     let memory = dir_of(dir);
     fs::create_dir_all(&memory)?;
-    mount_memory(&memory)?;
+    mount_memory(&memory, None)?;
     for (number, (request, content)) in requests.iter().zip(contents).enumerate() {
-        let path = path_of(dir, number);
-        let mut file = File::create_new(&path)?;
-        file.write_all(content.as_bytes())?;
-        // In this order: a new owner takes special permissions away.
-        chown(&path, Some(request.uid), Some(request.gid))?;
-        file.set_permissions(Permissions::from_mode(request.mode))?;
+        let FileRequest { uid, gid, mode, .. } = *request;
+        write_file(&path_of(dir, number), content.as_bytes(), (uid, gid), mode)?;
     }
     Ok(())
 }
 
-fn mount_memory(target: &Path) -> io::Result<()> {
+/// Writes a file that is not there yet, for an owner and a group.
+pub(crate) fn write_file(
+    path: &Path,
+    content: &[u8],
+    (uid, gid): (u32, u32),
+    mode: u32,
+) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content)?;
+    // In this order: a new owner takes special permissions away.
+    chown(path, Some(uid), Some(gid))?;
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Mounts memory that only root enters; with a limit in bytes, if there is one.
+pub(crate) fn mount_memory(target: &Path, size_max: Option<u64>) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Kept out of swap where the kernel can (6.4) and we may (root of the machine).
-    match mount("tmpfs", target, "tmpfs", flags, Some(c"mode=0700,noswap")) {
-        Ok(()) => Ok(()),
-        Err(_) => Ok(mount("tmpfs", target, "tmpfs", flags, Some(c"mode=0700"))?),
-    }
+    let size = size_max.map_or_else(String::new, |bytes| format!(",size={bytes}"));
+    let mount_with = |options: String| {
+        let options = CString::new(options).map_err(io::Error::other)?;
+        Ok(mount("tmpfs", target, "tmpfs", flags, Some(options.as_c_str()))?)
+    };
+    mount_with(format!("mode=0700{size},noswap"))
+        .or_else(|_: io::Error| mount_with(format!("mode=0700{size}")))
 }
 
 fn dir_of(dir: &Path) -> PathBuf {

@@ -7,9 +7,9 @@ use runtime::{Blame, DockerConfig, DockerRuntime, LogQuery, Phase};
 use rustix::process::Signal;
 
 use crate::engine::{Engine, docker};
-use crate::machine::{Node, PATIENCE, demo, directory, possible, run};
+use crate::machine::{self, Node, PATIENCE, demo, directory, possible, run};
 
-fn possible_here() -> bool {
+pub(crate) fn possible_here() -> bool {
     let root = rustix::process::geteuid().is_root();
     let required = std::env::var("SKEP_REQUIRE").unwrap_or_default();
     assert!(root || !required.contains("root"), "SKEP_REQUIRE names root, and this is not root");
@@ -91,8 +91,7 @@ async fn an_engine_of_a_swarm_is_refused_with_the_cure() {
     let engine = Engine::start(false);
     let socket = engine.socket();
     run(docker(&socket).args(["swarm", "init", "--advertise-addr", "127.0.0.1"]));
-    let config =
-        DockerConfig { socket, machine: NodeId::from_bytes(NODE).to_string(), may_wait: true };
+    let config = machine::config(&socket, NodeId::from_bytes(NODE), true);
     let Err(error) = DockerRuntime::open(config.clone()).await else { panic!("it opened") };
     let told = error.to_string();
     assert!(told.contains("docker swarm leave") && told.contains("swarm mode"), "{told}");
@@ -104,8 +103,7 @@ async fn an_engine_of_a_swarm_is_refused_with_the_cure() {
 async fn an_engine_that_is_not_there_is_an_error_or_is_waited_for() {
     let dir = directory();
     let socket = dir.path().join("none.sock");
-    let config =
-        DockerConfig { socket, machine: NodeId::from_bytes(NODE).to_string(), may_wait: false };
+    let config = machine::config(&socket, NodeId::from_bytes(NODE), false);
     let Err(error) = DockerRuntime::open(config.clone()).await else { panic!("it opened") };
     assert_eq!(error.blame(), Blame::Engine);
     let (runtime, _driver) =

@@ -85,12 +85,22 @@ fn use_image() {
     *users += 1;
 }
 
+/// Where a node mounts secrets and configs; the same after a restart of it.
+pub(crate) fn run_dir(id: NodeId) -> PathBuf {
+    std::env::temp_dir().join(format!("skd-run-{id}"))
+}
+
+pub(crate) fn config(socket: &Path, id: NodeId, may_wait: bool) -> DockerConfig {
+    let (socket, machine) = (socket.to_owned(), id.to_string());
+    DockerConfig { socket, machine, run_dir: run_dir(id), may_wait }
+}
+
 /// One node on one engine.
 pub(crate) struct Node {
     pub(crate) runtime: Arc<dyn Runtime>,
-    driver: JoinHandle<()>,
+    pub(crate) driver: JoinHandle<()>,
     socket: PathBuf,
-    id: NodeId,
+    pub(crate) id: NodeId,
     lives_on: bool,
 }
 
@@ -106,9 +116,7 @@ impl Node {
     }
 
     pub(crate) async fn open_at(socket: &Path, id: NodeId) -> Result<Self, RuntimeError> {
-        let config =
-            DockerConfig { socket: socket.to_owned(), machine: id.to_string(), may_wait: false };
-        let (runtime, driver) = DockerRuntime::open(config).await?;
+        let (runtime, driver) = DockerRuntime::open(config(socket, id, false)).await?;
         #[expect(clippy::disallowed_methods, reason = "the test owns the driver and aborts it")]
         let driver = tokio::spawn(driver);
         let socket = socket.to_owned();
@@ -248,6 +256,13 @@ impl Drop for Node {
         for id in left.unwrap_or_default().split_whitespace() {
             let _ = self.docker().args(["rm", "-fv", id]).output(); // It may be gone by now.
         }
+        let run_dir = run_dir(self.id);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        for path in mounts.filter(|path| Path::new(path).starts_with(&run_dir)) {
+            let _ = Command::new("umount").args(["-l", path]).output(); // At best.
+        }
+        let _ = std::fs::remove_dir_all(run_dir); // Most tests never make it.
         if self.socket != Path::new(SOCKET) {
             return;
         }

@@ -7,6 +7,7 @@
 #[expect(unreachable_pub, reason = "it is shared with the live tests of the whole")]
 mod engine;
 mod engines;
+mod files;
 mod images;
 mod machine;
 mod specs;
