@@ -203,6 +203,25 @@ fn one_network(lab: &mut Lab, names: &Names) {
         let shown = [replicas(lab, "nginx"), replicas(lab, "busybox")];
         (shown == ["nginx 1/1", "busybox 1/1"]).then_some(()).ok_or_else(|| shown.join(", "))
     });
+}
+
+/// Row 15, as far as it needs no overlay: whatever an engine runs, its users look into.
+fn a_shell(lab: &Lab) {
+    let filter = ["--filter", "label=com.docker.swarm.service.name=busybox"];
+    let listed = prints(lab, &[["ps", "-q"].as_slice(), &filter].concat());
+    // Another run on this engine may have one of that name.
+    let own = lab.tasks(1).unwrap();
+    let own = |id: &&str| own.iter().any(|task| container(task).starts_with(id));
+    let id = listed.lines().find(own).expect("the container of busybox");
+    assert_eq!(prints(lab, &["exec", id, "sh", "-c", "echo $((6 * 7))"]), "42");
+}
+
+fn container(task: &Value) -> &str {
+    task["Status"]["ContainerStatus"]["ContainerID"].as_str().unwrap_or_default()
+}
+
+/// The services go, and after them the network.
+fn no_network(lab: &mut Lab) {
     assert_eq!(prints(lab, &["service", "rm", "nginx", "busybox"]), "nginx\nbusybox");
     let _ = lab.until("the network is free", MOVED, |lab| {
         let removed = says(lab, 1, &["network", "rm", "swarm-overlay"]);
@@ -239,6 +258,7 @@ fn a_first_session_with_containers_of_our_own() {
         }
     }
     walk(&mut lab, &names);
+    no_network(&mut lab);
 }
 
 /// All hosts share the engine of this machine, as far as it knows.
@@ -255,4 +275,6 @@ fn a_first_session_with_containers_of_an_engine() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     walk(&mut lab, &loaded.0);
+    a_shell(&lab);
+    no_network(&mut lab);
 }
