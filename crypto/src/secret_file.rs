@@ -88,9 +88,13 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 
 /// Writes a new file with mode 0600 and never overwrites one.
 pub(crate) fn create(path: &Path, text: &str) -> Result<(), SecretFileError> {
-    let refused = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.to_owned() },
-        _ => SecretFileError::Io { action: "create", path: path.to_owned(), source },
+    let refused = |source: io::Error| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            SecretFileError::Exists { path }
+        } else {
+            SecretFileError::Io { action: "create", path, source }
+        }
     };
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;

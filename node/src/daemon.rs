@@ -37,7 +37,7 @@ use crate::place;
 use crate::pool::Pool;
 use crate::runtimes;
 use crate::supervisor::{Stage, Supervisor};
-use crate::wiring::Life;
+use crate::wiring::{Life, is_of_a_cluster};
 
 /// A join whose seeds do not answer is given up after this, as Docker does.
 const SEEDS_MAX: Duration = Duration::from_secs(10);
@@ -112,8 +112,7 @@ fn first_place(config: &Config, data: &DataDir) -> Result<Option<Place>, NodeErr
     let Some(place) = config.place.clone() else {
         return Ok(place::kept(data, config.addresses)?);
     };
-    let was_used = data.read("incarnation")?.is_some();
-    if place.beginning == Beginning::Found && was_used && !data.join("genesis").exists() {
+    if place.beginning == Beginning::Found && is_of_a_cluster(data) {
         return Err(NodeError::FoundAgain { path: config.data_dir.clone() });
     }
     Ok(Some(place))

@@ -36,19 +36,33 @@ pub enum DataDirError {
     },
 }
 
+impl DataDirError {
+    /// Whether the disk or a quota is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Unusable { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// What somebody can do about it.
 fn advice(source: &io::Error) -> &'static str {
     use io::ErrorKind::{
         AlreadyExists, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
         StorageFull,
     };
-    match source.kind() {
-        PermissionDenied => "run as its owner, or give another one with --data-dir",
-        ReadOnlyFilesystem => "it cannot be written; give another one with --data-dir",
-        AlreadyExists | NotADirectory => "there is a file of that name; give another --data-dir",
-        StorageFull | QuotaExceeded => "free some space there and start again: nothing is lost",
-        _ => "give another one with --data-dir",
-    }
+    let known: [(&[io::ErrorKind], &str); 4] = [
+        (&[PermissionDenied], "run as its owner, or give another one with --data-dir"),
+        (&[ReadOnlyFilesystem], "it cannot be written; give another one with --data-dir"),
+        (&[AlreadyExists, NotADirectory], "there is a file of that name; give another --data-dir"),
+        (&[StorageFull, QuotaExceeded], "free some space there and start again: nothing is lost"),
+    ];
+    let kind = source.kind();
+    known
+        .iter()
+        .find(|(kinds, _)| kinds.contains(&kind))
+        .map_or("give another one with --data-dir", |(_, advice)| advice)
 }
 
 /// An opened data directory. Holding it keeps other daemons out.

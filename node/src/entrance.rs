@@ -7,7 +7,7 @@ use api::cluster::Problem;
 use api::wire::swarm::{InitRequest, JoinRequest, SwarmSpec};
 use crypto::Token;
 use model::{Availability, ClusterSpec};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::{Addresses, PORT, with_port};
 use crate::place::{Entrance, Terms};
@@ -221,7 +221,7 @@ pub(crate) fn show_spec(spec: &ClusterSpec) -> Value {
     let kept: Value = serde_json::from_str(&spec.kept).unwrap_or_default();
     let with = |name: &str, defaults: Value| {
         let mut fields = defaults.as_object().cloned().unwrap_or_default();
-        for (name, value) in kept[name].as_object().unwrap_or(&Map::new()) {
+        for (name, value) in kept[name].as_object().into_iter().flatten() {
             // Docker's command line sends 0 for what it was not told.
             if !value.is_null() && *value != json!(0) {
                 fields.insert(name.clone(), value.clone());

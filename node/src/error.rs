@@ -73,7 +73,11 @@ pub enum NodeError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// `--found` where there is something already.
-    #[error("data directory {} is not empty: --found makes a new cluster; start without it, with --seed, to go on", path.display())]
+    #[error(
+        "data directory {} is of a cluster already: --found makes a new one; start without it, \
+         with --seed, to go on, or give another --data-dir",
+        path.display()
+    )]
     FoundAgain {
         /// Which.
         path: PathBuf,
@@ -93,26 +97,24 @@ pub enum NodeError {
 }
 
 fn port_advice(source: &std::io::Error, address: SocketAddr) -> String {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        return format!(
             "is another skep running there? `ss -ltnp 'sport = :{}'` shows who has it; stop it, \
              or give another --advertise or --listen",
             address.port()
-        ),
-        std::io::ErrorKind::AddrNotAvailable => {
-            "it is no address of this machine; give one with --listen IP:PORT".to_owned()
-        }
-        _ => "give another --advertise or --listen".to_owned(),
+        );
     }
+    if source.kind() == std::io::ErrorKind::AddrNotAvailable {
+        return "it is no address of this machine; give one with --listen IP:PORT".to_owned();
+    }
+    "give another --advertise or --listen".to_owned()
 }
 
 fn socket_advice(source: &std::io::Error) -> &'static str {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another daemon answers there; stop it, or give another one with -H unix:///path"
-        }
-        _ => "give another one with -H unix:///path",
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        return "another daemon answers there; stop it, or give another one with -H unix:///path";
     }
+    "give another one with -H unix:///path"
 }
 
 /// An error with its causes on one line.

@@ -177,8 +177,7 @@ impl Ask for Asker {
 
 impl Asker {
     async fn ask_one(&self, address: SocketAddr, message: &Message) -> Result<Answer, NoAnswer> {
-        let client =
-            self.peers.client_at(address).await.map_err(|why| NoAnswer(why.to_string()))?;
+        let client = self.peers.client_at(address).await.map_err(|why| NoAnswer(why.brief()))?;
         let answer = client.unary::<_, Answer>(GENESIS, message, DEADLINE).await;
         let answer = answer.map_err(|error| NoAnswer(error.to_string()))?;
         let peer = client.peer();

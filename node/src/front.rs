@@ -1,9 +1,11 @@
 //! What a user may ask: the node behind the API, between the wire's words and the model's.
 
+mod containers;
 mod files;
 pub(crate) mod group;
 pub(crate) mod images;
 pub(crate) mod info;
+mod lists;
 pub(crate) mod logins;
 pub(crate) mod logs;
 mod networks;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::cluster::{
-    Caller, Cluster, Engines, EventsWanted, LogOptions, LogStream, NewService, Problem, Pull,
-    Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Cluster, Engine, Engines, EventsWanted, Listed, LogOptions, LogStream, NewService,
+    Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
@@ -39,6 +41,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::lists::Lists;
+use self::lists::Version as ListVersion;
 use crate::admission::Admitted;
 use crate::convert::{self, RaftView};
 use crate::events::Events;
@@ -70,6 +74,7 @@ pub(crate) struct Front {
     /// Whose signature the nodes of the cluster trust.
     pub(crate) trust: TlsInfo,
     pub(crate) events: Events,
+    pub(crate) lists: Lists,
     pub(crate) description: NodeDescription,
     pub(crate) store: Option<Store>,
     /// With the key that seals what is stored.
@@ -184,7 +189,17 @@ fn problem(refused: &Refused) -> Problem {
     }
 }
 
-impl Engines for Front {}
+impl Engines for Front {
+    fn engine(&self) -> Option<Engine> {
+        engine_of(self.runtime.as_ref())
+    }
+}
+
+/// The Docker Engine behind a runtime, in the API's words.
+pub(crate) fn engine_of(runtime: &dyn runtime::Runtime) -> Option<Engine> {
+    let engine = runtime.info().engine?;
+    Some(Engine { socket: engine.socket, api_version: engine.api })
+}
 
 #[async_trait]
 impl api::cluster::Events for Front {
@@ -293,10 +308,13 @@ impl Cluster for Front {
         self.propose(caller, Command::RevokeToken(token)).await.map(|_| ())
     }
 
-    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem> {
+    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem> {
         let (state, raft) = (self.state(caller).await?, self.raft_view());
-        let nodes = state.nodes().map(|node| convert::node(node, &raft));
-        Ok(nodes.filter(|node| services::node_passes(node, filters)).collect())
+        let version = ListVersion { index: state.index(), raft: raft.clone() };
+        self.lists.get(format!("nodes {}", filters.to_json()), version, || {
+            let nodes = state.nodes().map(|node| convert::node(node, &raft));
+            Ok(nodes.filter(|node| services::node_passes(node, filters)).collect())
+        })
     }
 
     async fn node(&self, caller: &Caller, reference: &str) -> Result<Node, Problem> {
@@ -355,7 +373,7 @@ impl Cluster for Front {
         caller: &Caller,
         filters: &Filters,
         status: bool,
-    ) -> Result<Vec<Service>, Problem> {
+    ) -> Result<Listed, Problem> {
         self.list_services(caller, filters, status).await
     }
 
@@ -396,9 +414,12 @@ impl Cluster for Front {
         self.logs_of(tasks, options).await
     }
 
-    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Task>, Problem> {
+    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem> {
         let state = self.state(caller).await?;
-        services::list_tasks(&state, self.me, filters)
+        let version = ListVersion { index: state.index(), raft: RaftView::default() };
+        self.lists.get(format!("tasks {}", filters.to_json()), version, || {
+            services::list_tasks(&state, self.me, filters)
+        })
     }
 
     async fn task(&self, caller: &Caller, reference: &str) -> Result<Task, Problem> {

@@ -132,7 +132,7 @@ impl Joiner<'_> {
     async fn ask(&self, address: SocketAddr) -> Result<JoinAnswer, Knock> {
         let gate = self.token.gate_key();
         let client = self.peers.dial_gate(address, Link::Control, gate).await;
-        let client = client.map_err(|error| Knock::Later(error.to_string()))?;
+        let client = client.map_err(|error| Knock::Later(error.brief()))?;
         let admission =
             own_admission(self.credentials, self.incarnation, self.description, self.availability);
         let answer = client.unary(JOIN, &JoinRequest { admission }, DEADLINE).await;

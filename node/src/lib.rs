@@ -96,6 +96,6 @@ pub fn up(config: Config) -> Result<(), NodeError> {
                 _ = interrupt.recv() => {}
             }
         };
-        daemon::run(config, shutdown).await
+        Box::pin(daemon::run(config, shutdown)).await
     })
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use api::cluster::files::Files;
 use api::cluster::{
-    Caller, Cluster, Engines, Events, EventsWanted, LogOptions, LogStream, Networks, NewService,
-    Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Cluster, Containers, Engine, Engines, Events, EventsWanted, Listed, LogOptions,
+    LogStream, Networks, NewService, Problem, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use api::filters::Filters;
 use api::wire::event::Event;
 use api::wire::file::{Config, ConfigSpec, FileCreated, Secret, SecretSpec};
 use api::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
+use api::wire::local::{ContainerDetails, ContainerSummary};
 use api::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use api::wire::node::{Node, NodeSpec};
 use api::wire::service::Service;
@@ -29,7 +30,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Addresses;
 use crate::entrance;
-use crate::front::{images, info};
+use crate::front::{engine_of, images, info};
 use crate::place::{Entrance, Terms};
 use crate::pool::Pool;
 
@@ -85,7 +86,27 @@ impl Outside {
     }
 }
 
-impl Engines for Outside {}
+#[async_trait]
+impl Containers for Outside {
+    async fn containers(&self) -> Result<Vec<ContainerSummary>, Problem> {
+        // Outside a cluster there are no tasks.
+        Ok(Vec::new())
+    }
+
+    async fn container(&self, reference: &str) -> Result<ContainerDetails, Problem> {
+        Err(Problem::new(404, format!("No such container: {reference}")))
+    }
+
+    async fn container_logs(&self, reference: &str, _: LogOptions) -> Result<LogStream, Problem> {
+        Err(Problem::new(404, format!("No such container: {reference}")))
+    }
+}
+
+impl Engines for Outside {
+    fn engine(&self) -> Option<Engine> {
+        engine_of(self.runtime.as_ref())
+    }
+}
 
 #[async_trait]
 impl Events for Outside {
@@ -263,7 +284,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Vec<Node>, Problem> {
+    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 
@@ -279,7 +300,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn services(&self, _: &Caller, _: &Filters, _: bool) -> Result<Vec<Service>, Problem> {
+    async fn services(&self, _: &Caller, _: &Filters, _: bool) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 
@@ -308,7 +329,7 @@ impl Cluster for Outside {
         Err(Problem::no_cluster())
     }
 
-    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Vec<Task>, Problem> {
+    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
         Err(Problem::no_cluster())
     }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crypto::stream::{self, Client, NoiseStream, Options};
+use crypto::stream::{self, Client, NoiseStream, Options, StreamError};
 use crypto::{Credentials, GateKey, NodeId};
 use futures::future::{BoxFuture, FutureExt, Shared};
 use membership::{Liveness, View};
@@ -89,6 +89,14 @@ pub(crate) enum DialError {
         /// What each way said.
         why: String,
     },
+    /// Somebody is there and hung up, as everybody does who is not shown what he knows.
+    #[error("{what} {why}")]
+    HungUp {
+        /// Node or address.
+        what: String,
+        /// Why that may be, with the time here.
+        why: String,
+    },
     /// Somebody else has its address now.
     #[error("{found} answered at the address of {wanted}")]
     SomebodyElse {
@@ -112,6 +120,16 @@ pub(crate) enum DialError {
     /// We have no gate key yet.
     #[error("this node has not joined yet")]
     NoGate,
+}
+
+impl DialError {
+    /// The reason alone, for a reader who sees whom we dialled.
+    pub(crate) fn brief(&self) -> String {
+        if let Self::NoWay { why, .. } | Self::HungUp { why, .. } = self {
+            return why.clone();
+        }
+        self.to_string()
+    }
 }
 
 type Dialling = Shared<BoxFuture<'static, Result<Client, DialError>>>;
@@ -328,9 +346,14 @@ impl Peers {
         let genesis = *self.inner.genesis.borrow();
         let hello = Hello { link, genesis }.encode();
         let noise: NoiseStream<IO> =
-            stream::dial(io, &credentials, &gate, &hello, HANDSHAKE_TIMEOUT)
-                .await
-                .map_err(|error| no_way(error.to_string()))?;
+            stream::dial(io, &credentials, &gate, &hello, HANDSHAKE_TIMEOUT).await.map_err(
+                |error| match (no_way(error.to_string()), error) {
+                    (DialError::NoWay { what, .. }, StreamError::Closed) => {
+                        DialError::HungUp { what, why: hung_up() }
+                    }
+                    (no_way, _) => no_way,
+                },
+            )?;
         let noise = match remote {
             Some(remote) => noise.with_remote(remote),
             None => noise,
@@ -348,6 +371,15 @@ impl Peers {
         self.inner.pool.run(driver).await.map_err(|error| no_way(error.to_string()))?;
         Ok(client)
     }
+}
+
+/// What may be wrong with a node that hangs up, or here.
+fn hung_up() -> String {
+    let clock = api::wire::time::format(crate::unix_seconds().saturating_mul(1_000_000_000));
+    format!(
+        "hung up: another cluster key, or only a token there, or one of the two clocks is wrong \
+         (here it is {clock})"
+    )
 }
 
 #[async_trait::async_trait]

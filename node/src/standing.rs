@@ -175,11 +175,12 @@ fn no_secret(
     source: crypto::SecretFileError,
 ) -> StandingError {
     let path = path.to_owned();
-    match source {
-        crypto::SecretFileError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            StandingError::NoSecretFile { what, path, cure }
-        }
-        source => StandingError::SecretFile { what, path, source },
+    let missing = matches!(&source, crypto::SecretFileError::Io { source, .. }
+        if source.kind() == ErrorKind::NotFound);
+    if missing {
+        StandingError::NoSecretFile { what, path, cure }
+    } else {
+        StandingError::SecretFile { what, path, source }
     }
 }
 

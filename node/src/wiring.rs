@@ -29,13 +29,14 @@ use crate::agency::Agency;
 use crate::config::{Beginning, Place};
 use crate::convert;
 use crate::daemon::Machine;
+use crate::datadir::{DataDir, DataDirError};
 use crate::dispatch::{Dispatcher, Served};
 use crate::error::{NodeError, chain};
 use crate::events::Events;
 use crate::exile::Exile;
 use crate::follow::Follower;
 use crate::founding::{self, FoundingError};
-use crate::front::{Front, Notices};
+use crate::front::{Front, Lists, Notices};
 use crate::ingress::{self, Tasks};
 use crate::joining::{Gatekeeper, JoinError, Joiner};
 use crate::lead::Lead;
@@ -53,6 +54,9 @@ use crate::{announce, first_messages};
 
 /// Long gossip messages on their way to streams; the next round brings newer ones.
 const BIG_MESSAGES: usize = 16;
+
+/// Where the store is, in the data directory.
+const RAFT_DIR: &str = "raft";
 
 /// How long users' connections may go on when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -103,7 +107,7 @@ impl Life {
     /// Builds all parts and hands them to a supervisor.
     pub(crate) async fn begin(machine: Machine, place: Place) -> Result<Self, NodeError> {
         let standing = standing::load(&place.secret, &machine.data)?;
-        let incarnation = machine.data.next_incarnation()?;
+        let incarnation = next_incarnation(&machine.data)?;
         let eligible = standing.credentials.certificate.claims().role == Role::Eligible;
         let description =
             admission::describe(&machine.config, Some(place.advertise), &machine.runtime.info());
@@ -138,6 +142,24 @@ impl Life {
         let result = self.supervisor.run(ended).await;
         drop(self.held);
         Ok(result?)
+    }
+}
+
+/// Whether the directory is of a cluster whose founding it does not remember. A start that came
+/// to nothing leaves a node's own key, and may be repeated.
+pub(crate) fn is_of_a_cluster(data: &DataDir) -> bool {
+    let has = |name: &str| data.join(name).exists();
+    !has("genesis") && (has("membership") || data.join(RAFT_DIR).join("raft.identity").exists())
+}
+
+/// Counts this start. A full disk has space set aside for it: the node must be able to come back
+/// to where somebody can remove something.
+fn next_incarnation(data: &DataDir) -> Result<u64, DataDirError> {
+    match data.next_incarnation() {
+        Err(error) if error.is_full() && Store::make_room(&data.join(RAFT_DIR)) => {
+            data.next_incarnation()
+        }
+        other => other,
     }
 }
 
@@ -192,8 +214,8 @@ async fn parts(base: &Base, supervisor: &mut Supervisor) -> Result<Parts, NodeEr
     let store = match base.eligible {
         false => None,
         true => {
-            let config =
-                store::Config::new(base.machine.data.join("raft"), base.me, base.incarnation);
+            let raft = base.machine.data.join(RAFT_DIR);
+            let config = store::Config::new(raft, base.me, base.incarnation);
             let stop = supervisor.stop(Stage::Store);
             let (store, driver) = Store::open(config, Arc::new(peers.clone()), stop).await?;
             let driver = async move { driver.await.map_err(|error| chain(&error)) };
@@ -280,6 +302,7 @@ fn front(base: &Base, parts: &Parts) -> Arc<Front> {
         started: Instant::now(),
         started_at: crate::front::status::unix_nanos(),
         events: parts.events.clone(),
+        lists: Lists::default(),
         trust: convert::trust(&base.channels.credentials.borrow().ca.0),
         description: base.description.clone(),
         store: parts.store.clone(),

@@ -106,6 +106,17 @@ pub enum BackendError {
     },
 }
 
+impl BackendError {
+    /// What somebody can do about it; empty where that is not known.
+    pub(crate) fn cure(&self) -> &'static str {
+        if sled::is_full(self) {
+            "; free some space on that disk and start again: what was acknowledged is there"
+        } else {
+            ""
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

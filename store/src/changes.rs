@@ -197,7 +197,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_too_far_behind_is_told_so() {
-        let log = ChangeLog::with_max(4);
+        // A founding writes three objects: room for two of them.
+        let log = ChangeLog::with_max(6);
         let mut slow = log.subscribe(Some(Index(0)));
         for index in 1..=3 {
             log.push(Index(index), change(index));

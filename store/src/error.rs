@@ -106,7 +106,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum StoreFailed {
     /// The log could not be written.
-    #[error("the raft log failed")]
+    #[error("the raft log failed{}", .0.cure())]
     Log(#[source] Arc<BackendError>),
     /// The disk does not answer.
     #[error("the disk has not finished a write of the raft log for {seconds} s")]

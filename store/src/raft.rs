@@ -36,6 +36,9 @@ type Raft = openraft::Raft<Types, Machine>;
 /// How long a whole snapshot may take; openraft's default of 200 ms suits none.
 const SNAPSHOT_PATIENCE_MS: u64 = 30_000;
 
+/// Where the log is, in the store's folder.
+pub(crate) const LOG_DIR: &str = "log";
+
 /// Opens the log in a folder. Blocks.
 pub(crate) type OpenLog =
     Arc<dyn Fn(&Path) -> Result<Box<dyn LogBackend>, BackendError> + Send + Sync>;
@@ -93,7 +96,7 @@ fn open_files(
     genesis: [u8; 16],
     published: Published,
 ) -> Result<(Log, SnapshotDir, Machine), OpenError> {
-    let backend = open_log(&dir.join("log"))?;
+    let backend = open_log(&dir.join(LOG_DIR))?;
     let snapshots = SnapshotDir::open(&dir.join("snapshots"))?;
     let machine = Machine::load(genesis, snapshots.clone(), published)?;
     let log = Log::load(backend).map_err(|error| match error {

@@ -16,7 +16,7 @@ use crate::backend::sled::SledBackend;
 use crate::channel::{APPEND, Channel, ChannelError, PRE_VOTE, SNAPSHOT, TRANSFER, VOTE};
 use crate::config::Config;
 use crate::error::{OpenError, StoreFailed};
-use crate::raft::{OpenLog, ServeError};
+use crate::raft::{LOG_DIR, OpenLog, ServeError};
 use crate::records::Blob;
 use crate::store::{Ground, STUCK_AFTER, Store};
 use crate::writer::Report;
@@ -126,6 +126,14 @@ fn channel_error(node: NodeId, error: RpcError) -> ChannelError {
 }
 
 impl Store {
+    /// Gives back the space that is kept for opening a full disk; whether there was any.
+    ///
+    /// For a node that cannot write its own small files any more, before it opens the store.
+    #[must_use]
+    pub fn make_room(dir: &Path) -> bool {
+        SledBackend::make_room(&dir.join(LOG_DIR))
+    }
+
     /// Opens the folder, and starts Raft if this node has a part in it. The future runs until
     /// `stop`; if it ends with an error, the process must end, too.
     ///

@@ -95,8 +95,7 @@ impl Writer {
             purge: stale.into_iter().collect(),
         };
         std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
-            let end = thread.run();
-            end_sender.send_replace(end);
+            thread.run(&end_sender);
         })?;
         Ok(Self { jobs, end, busy })
     }
@@ -150,15 +149,20 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self) -> WriterEnd {
+    fn run(mut self, end: &watch::Sender<WriterEnd>) {
         loop {
             let first = match self.next_job() {
                 Ok(Some(job)) => job,
-                Ok(None) => return WriterEnd::Closed,
-                Err(error) => return self.fail(error, Vec::new()),
+                Ok(None) => {
+                    // The file is closed before anybody is told that it is.
+                    drop(self);
+                    end.send_replace(WriterEnd::Closed);
+                    return;
+                }
+                Err(error) => return self.fail(error, Vec::new(), end),
             };
             if let Err((error, waiting)) = self.write_with_all_that_waits(first) {
-                return self.fail(error, waiting);
+                return self.fail(error, waiting, end);
             }
         }
     }
@@ -224,10 +228,12 @@ impl Thread {
 
     /// After an error nobody is told that anything was written: an fsync that failed once may
     /// succeed the next time without the data being there.
-    fn fail(mut self, error: BackendError, waiting: Vec<Done>) -> WriterEnd {
+    fn fail(mut self, error: BackendError, waiting: Vec<Done>, end: &watch::Sender<WriterEnd>) {
         let error = Arc::new(error);
         tracing::error!(error = %Report(&error), "raft log failed, this node stops");
         self.queue.close();
+        // Before Raft fails for it: this is the reason that somebody can do something about.
+        end.send_replace(WriterEnd::Failed(error));
         let refuse = |done: Done| done(Err(io::Error::other(WriterGone)));
         waiting.into_iter().for_each(refuse);
         while let Some(job) = self.queue.blocking_recv() {
@@ -237,7 +243,6 @@ impl Thread {
         }
         // sled flushes when it is dropped, and waits for ever for a disk that does not work.
         std::mem::forget(self.backend);
-        WriterEnd::Failed(error)
     }
 }
 

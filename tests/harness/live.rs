@@ -569,7 +569,12 @@ impl Drop for Lab {
 }
 
 /// The shipped binary: `SKEP_BINARY`, or what cargo builds now, once, from this tree.
-fn binary() -> PathBuf {
+///
+/// # Panics
+///
+/// If there is none and none can be built.
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("SKEP_BINARY") {
         let given = PathBuf::from(given);
         assert!(given.is_file(), "SKEP_BINARY: there is no {}", given.display());

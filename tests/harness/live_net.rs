@@ -152,6 +152,7 @@ impl Network {
     }
 }
 
+/// Does something in a network namespace.
 fn within<T: Send>(name: &str, act: impl FnOnce() -> T + Send) -> T {
     let space = File::open(place(name)).expect("the namespace is there");
     let moved = || {

@@ -5,7 +5,10 @@
 //! broken daemon does not.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod bad_input;
+mod bad_machine;
 mod containers;
+mod desk;
 mod docker;
 mod engine;
 mod images;

@@ -4,9 +4,11 @@
 //! concerns the whole cluster, and carries the request to the leader if the answer is
 //! [`Route::There`]. Every other method is therefore only called where it can be answered.
 
+mod containers;
 mod engine;
 mod events;
 pub mod files;
+mod listed;
 mod networks;
 
 use std::fmt;
@@ -17,8 +19,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+pub use containers::Containers;
 pub use engine::{Engine, Engines};
 pub use events::{Events, EventsWanted};
+pub use listed::Listed;
 pub use networks::Networks;
 
 use self::files::Files;
@@ -388,7 +392,9 @@ pub struct Pull {
 /// What the server needs of a node. Objects are named by full id, exact name or unique prefix
 /// of the id (`reference`); [`crate::lookup`] has that rule.
 #[async_trait]
-pub trait Cluster: Engines + Events + Files + Networks + Send + Sync + 'static {
+pub trait Cluster:
+    Containers + Engines + Events + Files + Networks + Send + Sync + 'static
+{
     /// For `/_ping`: from memory, at once.
     fn swarm_state(&self) -> SwarmState;
 
@@ -427,7 +433,7 @@ pub trait Cluster: Engines + Events + Files + Networks + Send + Sync + 'static {
     async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<(), Problem>;
 
     /// `GET /nodes`.
-    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Node>, Problem>;
+    async fn nodes(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem>;
     /// `GET /nodes/{reference}`.
     async fn node(&self, caller: &Caller, reference: &str) -> Result<Node, Problem>;
     /// `POST /nodes/{reference}/update`.
@@ -452,7 +458,7 @@ pub trait Cluster: Engines + Events + Files + Networks + Send + Sync + 'static {
         caller: &Caller,
         filters: &Filters,
         status: bool,
-    ) -> Result<Vec<Service>, Problem>;
+    ) -> Result<Listed, Problem>;
     /// `GET /services/{reference}`; the server fills in defaults where asked to.
     async fn service(&self, caller: &Caller, reference: &str) -> Result<Service, Problem>;
     /// `POST /services/create`.
@@ -475,7 +481,7 @@ pub trait Cluster: Engines + Events + Files + Networks + Send + Sync + 'static {
     ) -> Result<LogStream, Problem>;
 
     /// `GET /tasks`. Services and nodes in the filters are ids or names.
-    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Vec<Task>, Problem>;
+    async fn tasks(&self, caller: &Caller, filters: &Filters) -> Result<Listed, Problem>;
     /// `GET /tasks/{reference}`.
     async fn task(&self, caller: &Caller, reference: &str) -> Result<Task, Problem>;
     /// `GET /tasks/{reference}/logs`.

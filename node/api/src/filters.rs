@@ -23,6 +23,8 @@ impl Filters {
         &["dangling", "driver", "id", "label", "name", "scope", "type"];
     /// Of a request that removes networks; `until` spares the younger ones.
     pub const OF_PRUNED_NETWORKS: &[&str] = &["label", "label!", "until"];
+    /// Of containers of a node without Docker Engine.
+    pub const OF_CONTAINERS: &[&str] = &["id", "label", "name", "status"];
     /// Of events.
     pub const OF_EVENTS: &[&str] = &[
         "config",

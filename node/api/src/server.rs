@@ -1,6 +1,7 @@
 //! Serves the API over a unix socket, and over tunnels from other nodes.
 
 mod body;
+mod containers;
 mod events;
 mod family;
 mod files;
@@ -239,10 +240,13 @@ fn routes() -> Router<Nodes> {
         .route("/configs/create", post(files::create_config))
         .route("/configs/{reference}", get(files::config).delete(files::remove_config))
         .route("/configs/{reference}/update", post(files::update_config))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/{reference}/json", get(containers::inspect))
+        .route("/containers/{reference}/logs", get(containers::logs))
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::pull))
         .route("/images/load", post(images::load))
-        .route("/images/{*reference}", delete(images::remove))
+        .route("/images/{*reference}", delete(images::remove).get(images::inspect))
         .fallback(front::unrouted)
         .method_not_allowed_fallback(front::wrong_method)
 }

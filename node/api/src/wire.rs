@@ -8,6 +8,7 @@ pub mod container;
 pub mod event;
 pub mod file;
 pub mod image;
+pub mod local;
 pub mod network;
 pub mod node;
 pub mod service;

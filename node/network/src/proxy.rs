@@ -316,17 +316,19 @@ async fn carry(mut client: TcpStream, order: Vec<Backend>, connect: Arc<dyn Conn
 
 /// Why a port did not open, and what somebody can do about it.
 fn cure(error: &io::Error, port: u16) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return format!(
             "another program has it (`ss -ltnp 'sport = :{port}'` shows which): stop that, or \
              publish another port"
-        ),
-        io::ErrorKind::PermissionDenied => format!(
+        );
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return format!(
             "only root may open it: publish a port from 1024 on, or run `sudo sysctl -w \
              net.ipv4.ip_unprivileged_port_start={port}`"
-        ),
-        _ => error.to_string(),
+        );
     }
+    error.to_string()
 }
 
 #[cfg(test)]

@@ -66,6 +66,16 @@ pub(crate) fn is_mounted() -> bool {
     !hierarchies().is_empty()
 }
 
+/// Whether a group can be made anywhere: root's containers have one.
+pub(crate) fn is_writable() -> bool {
+    hierarchies().iter().any(|root| {
+        let group = root.join("skep").join(format!("try-{}", std::process::id()));
+        let made = fs::create_dir_all(&group).is_ok();
+        let _ = fs::remove_dir(&group); // An empty group is in the way of nobody.
+        made
+    })
+}
+
 /// Finds out by making a group, since files alone do not tell what may be written.
 pub(crate) fn probe(group: &str) -> CgroupSupport {
     let name = group.trim_start_matches('/');

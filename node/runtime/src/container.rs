@@ -1,6 +1,7 @@
 //! The nouns of a runtime: what a task's container is told, and what is seen of it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crypto::NodeId;
@@ -25,6 +26,17 @@ pub struct RuntimeInfo {
     pub isolation: bool,
     /// What it cannot do here, one sentence each, for people.
     pub lacks: Vec<String>,
+    /// The Docker Engine that runs the containers, if one does.
+    pub engine: Option<EngineAt>,
+}
+
+/// Where a Docker Engine answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EngineAt {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Newest API version that it speaks.
+    pub api: (u16, u16),
 }
 
 /// All that a runtime needs to know of a task.

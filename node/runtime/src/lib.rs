@@ -47,7 +47,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 pub use container::{
-    Container, Exit, Health, LogLine, LogQuery, LogStream, Phase, Prepared, RuntimeInfo,
+    Container, EngineAt, Exit, Health, LogLine, LogQuery, LogStream, Phase, Prepared, RuntimeInfo,
     TaskContainer,
 };
 pub use docker::{DockerConfig, DockerRuntime, docker_answers, docker_socket};

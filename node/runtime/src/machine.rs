@@ -47,29 +47,37 @@ fn attempt(dir: &Path, rootless: bool) -> Vec<String> {
         lacks.push(format!(
             "no control groups: run `mount -t cgroup2 none /sys/fs/cgroup` as root, {ELSE}"
         ));
+    } else if !rootless && !cgroup::is_writable() {
+        lacks.push(format!(
+            "control groups cannot be written: run `mount -o remount,rw /sys/fs/cgroup` (in a \
+             container of Docker `--privileged` makes them writable), {ELSE}"
+        ));
     }
     lacks
 }
 
 fn namespace(error: &io::Error, kind: &str, option: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => format!(
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return format!(
             "no privilege to make a {kind} namespace: root lacks CAP_SYS_ADMIN here (in a \
              container of Docker `--privileged` gives it), {ELSE}"
-        ),
-        io::ErrorKind::StorageFull => format!(
-            "no more {kind} namespaces: run `sudo sysctl -w user.max_{}_namespaces=15000`, {ELSE}",
-            match kind {
-                "network" => "net",
-                "process" => "pid",
-                "mount" => "mnt",
-                "IPC" => "ipc",
-                "host name" => "uts",
-                _ => "cgroup",
-            }
-        ),
-        _ => format!("no {kind} namespaces ({error}): the kernel needs {option}, {ELSE}"),
+        );
     }
+    if error.kind() == io::ErrorKind::StorageFull {
+        let name = match kind {
+            "network" => "net",
+            "process" => "pid",
+            "mount" => "mnt",
+            "IPC" => "ipc",
+            "host name" => "uts",
+            _ => "cgroup",
+        };
+        return format!(
+            "no more {kind} namespaces: run `sudo sysctl -w user.max_{name}_namespaces=15000`, \
+             {ELSE}"
+        );
+    }
+    format!("no {kind} namespaces ({error}): the kernel needs {option}, {ELSE}")
 }
 
 fn overlay(error: &io::Error, dir: &Path) -> String {

@@ -107,6 +107,7 @@ impl Runtime for ProcessRuntime {
                 "no isolation and no limits: tasks are plain processes of this node, and \
                          only {DEMO_IMAGE} runs"
             )],
+            engine: None,
         }
     }
 

@@ -48,12 +48,18 @@ pub(crate) fn node_spec(spec: wire::node::NodeSpec) -> Result<model::NodeSpec, P
     Ok(model::NodeSpec {
         name: spec.name,
         labels: spec.labels,
-        availability: words::variant(words::AVAILABILITY, "availability", &spec.availability)?,
+        availability: words::variant(words::AVAILABILITY, "availability", &spec.availability)
+            .map_err(|_| invalid("Availability", &spec.availability))?,
         desired_role: match spec.role.as_str() {
             "" => DesiredRole::Automatic,
-            role => words::variant(words::ROLE, "role", role)?,
+            role => words::variant(words::ROLE, "role", role).map_err(|_| invalid("Role", role))?,
         },
     })
+}
+
+/// As Docker says it of nodes.
+fn invalid(field: &str, given: &str) -> Problem {
+    Problem::bad_request(format!("invalid {field}: \"{given}\""))
 }
 
 pub(super) fn unbuilt(what: &str) -> Problem {

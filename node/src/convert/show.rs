@@ -16,7 +16,7 @@ use super::show_spec::{endpoint, platform, port, shown_resources, shown_service_
 use super::words;
 
 /// Who votes and who leads, for Docker's manager status.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct RaftView {
     /// The leader.
     pub(crate) leader: Option<NodeId>,
@@ -86,7 +86,7 @@ fn plugins() -> Vec<wire::node::PluginDescription> {
         kind: kind.to_owned(),
         name: name.to_owned(),
     };
-    [("Log", "json-file"), ("Network", "overlay"), ("Volume", "local")].map(named).into()
+    [("Log", "json-file"), ("Network", "overlay")].map(named).into()
 }
 
 /// Docker's role. Every node with the key counts as a manager that may be asked;

@@ -51,6 +51,21 @@ fn a_spec_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn words_that_no_node_knows_are_refused_as_docker_does() {
+    let read = |availability: &str, role: &str| {
+        let spec = wire::node::NodeSpec {
+            availability: availability.to_owned(),
+            role: role.to_owned(),
+            ..wire::node::NodeSpec::default()
+        };
+        super::node_spec(spec).map(|_| ()).map_err(|problem| problem.message)
+    };
+    assert_eq!(read("drain", "manager"), Ok(()));
+    assert_eq!(read("bogus", ""), Err("invalid Availability: \"bogus\"".to_owned()));
+    assert_eq!(read("", "bogus"), Err("invalid Role: \"bogus\"".to_owned()));
+}
+
+#[test]
 fn what_has_no_place_is_refused_and_never_dropped() {
     let spec = |container: serde_json::Value, rest: serde_json::Value| {
         let mut spec = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": container}});

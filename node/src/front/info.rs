@@ -78,7 +78,7 @@ pub(crate) async fn machine(runtime: &dyn Runtime, description: &NodeDescription
         cgroup_driver: "cgroupfs".to_owned(),
         cgroup_version: cgroup_version().to_owned(),
         plugins: Plugins {
-            volume: vec!["local".to_owned()],
+            volume: Vec::new(),
             network: vec!["overlay".to_owned()],
             authorization: Vec::new(),
             log: vec!["json-file".to_owned()],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::cluster::{Caller, NewService, Problem, ServiceUpdate};
+use api::cluster::{Caller, Listed, NewService, Problem, ServiceUpdate};
 use api::filters::Filters;
 use api::lookup;
 use api::wire::node::Node as ShownNode;
@@ -15,6 +15,7 @@ use model::{
 };
 
 use super::Front;
+use super::lists::Version;
 use super::networks::find_network;
 use crate::convert;
 
@@ -24,10 +25,15 @@ impl Front {
         caller: &Caller,
         filters: &Filters,
         status: bool,
-    ) -> Result<Vec<Shown>, Problem> {
+    ) -> Result<Listed, Problem> {
         let state = self.state(caller).await?;
-        let wanted = state.services().filter(|service| service_passes(service, filters));
-        Ok(wanted.map(|service| convert::service(service, &state, status)).collect())
+        let version = Version { index: state.index(), raft: convert::RaftView::default() };
+        self.lists.get(format!("services {status} {}", filters.to_json()), version, || {
+            let wanted = state.services().filter(|service| service_passes(service, filters));
+            Ok(wanted
+                .map(|service| convert::service(service, &state, status))
+                .collect::<Vec<Shown>>())
+        })
     }
 
     pub(super) async fn create(

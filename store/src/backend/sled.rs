@@ -67,6 +67,11 @@ impl SledBackend {
         Ok(Self { dir: data, _database: database, tree, file, syncs: Arc::default() })
     }
 
+    /// Makes room on a full disk before anything else is written there; whether it did.
+    pub(crate) fn make_room(dir: &Path) -> bool {
+        release(&dir.join(BALLAST_FILE))
+    }
+
     /// How many times the file was synced, for tests.
     #[cfg(test)]
     pub(crate) fn syncs(&self) -> Arc<AtomicU64> {
@@ -169,9 +174,14 @@ fn is_locked(error: &BackendError) -> bool {
             || error.to_string().contains("could not acquire lock"))
 }
 
-fn is_full(error: &BackendError) -> bool {
-    matches!(error, BackendError::Database { source: ::sled::Error::Io(error), .. }
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+/// Whether the disk or a quota is full.
+pub(super) fn is_full(error: &BackendError) -> bool {
+    let (BackendError::Database { source: ::sled::Error::Io(error), .. }
+    | BackendError::File { source: error, .. }) = error
+    else {
+        return false;
+    };
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn free_bytes(dir: &Path) -> Option<u64> {

@@ -516,7 +516,9 @@ impl Founding {
         if let Some(slot) = self.setup.slot.filter(|_| alone) {
             return Some(Problem::OnlySeed { entry: self.entry(slot) });
         }
-        self.peers.values().find_map(|peer| peer.problem.clone())
+        // What a seed said counts as long as it is there to say it again.
+        let there = self.peers.values().filter(|peer| peer.silent.is_none());
+        there.filter_map(|peer| peer.problem.clone()).next()
     }
 
     /// The address of a seed.

@@ -128,7 +128,7 @@ async fn the_largest_configs_reach_who_was_away_and_survive_snapshots() {
     cluster.start(away).await;
     cluster.agreed().await;
     let leader = cluster.leader().await;
-    cluster.store(leader).running().unwrap().make_snapshot(10).await;
+    cluster.store(leader).running().unwrap().make_snapshot(6).await;
     for number in 1..=3 {
         cluster.kill(number).await;
     }

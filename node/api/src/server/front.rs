@@ -231,12 +231,31 @@ impl Tried {
 }
 
 /// A path that no route has: what Docker Engine would do, or nothing that anybody knows.
-pub(super) async fn unrouted(uri: Uri) -> Response {
+pub(super) async fn unrouted(method: Method, uri: Uri) -> Response {
+    // `docker inspect` goes on to the next kind of object only after a 404.
+    if method == Method::GET
+        && let Some(message) = absent(uri.path())
+    {
+        return Problem::new(404, message).into_response();
+    }
     if is_of_engine(uri.path()) {
         let text = "this node runs containers without Docker Engine; use service create";
         return Problem::not_implemented(text).into_response();
     }
     unknown()
+}
+
+/// Docker's words for one object of the engine's that cannot be here; a name may hold slashes.
+fn absent(path: &str) -> Option<String> {
+    let named = |kind: &str, end: &str| {
+        let name = path.strip_prefix(kind)?.strip_suffix(end)?;
+        (!name.is_empty()).then_some(name)
+    };
+    let container = named("/containers/", "/json").map(|name| format!("No such container: {name}"));
+    let network = || named("/networks/", "").map(|name| format!("network {name} not found"));
+    let volume = || named("/volumes/", "").map(|name| format!("get {name}: no such volume"));
+    let plugin = || named("/plugins/", "/json").map(|name| format!("plugin \"{name}\" not found"));
+    container.or_else(network).or_else(volume).or_else(plugin)
 }
 
 /// 404, without the headers that say who we are: as Docker does.
@@ -251,7 +270,7 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
-    unrouted(uri).await
+    unrouted(method, uri).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

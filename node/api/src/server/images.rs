@@ -4,17 +4,19 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use http_body_util::Limited;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
 use super::reply::{self, Answer, ok};
 use super::services::registry_auth;
-use super::{Node, query::Query};
+use super::{Node, front, query::Query};
 use crate::cluster::{Problem, Pull};
 use crate::filters::Filters;
 use crate::wire::image::ImageProgress;
+use crate::wire::time;
 
 /// Largest archive of images: above it, a mistake is likelier than an image.
 const LOAD_BYTES_MAX: usize = 64 << 30;
@@ -51,6 +53,34 @@ pub(super) async fn remove(
     query: Query,
 ) -> Answer {
     ok(&node.remove_image(&reference, query.is_on("force")).await?)
+}
+
+/// `GET /images/{reference}/json`, as far as a list tells.
+pub(super) async fn inspect(
+    State(node): State<Node>,
+    Path(reference): Path<String>,
+    uri: Uri,
+) -> Answer {
+    let Some(reference) = reference.strip_suffix("/json") else {
+        return Ok(front::unrouted(http::Method::GET, uri).await);
+    };
+    let named =
+        if reference.contains(':') { reference.to_owned() } else { format!("{reference}:latest") };
+    let images = node.images(&Filters::default()).await?;
+    let found = images.into_iter().find(|image| {
+        let id = image.id.trim_start_matches("sha256:");
+        image.id == reference
+            || (12 <= reference.len() && id.starts_with(reference))
+            || image.repo_tags.iter().chain(&image.repo_digests).any(|tag| *tag == named)
+    });
+    let Some(image) = found else {
+        return Err(Problem::new(404, format!("No such image: {named}")));
+    };
+    ok(&json!({
+        "Id": image.id, "RepoTags": image.repo_tags, "RepoDigests": image.repo_digests,
+        "Created": time::format(u64::try_from(image.created).unwrap_or(0) * 1_000_000_000),
+        "Size": image.size, "Os": "linux", "Config": {"Labels": image.labels},
+    }))
 }
 
 /// One JSON object a line.

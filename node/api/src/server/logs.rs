@@ -17,6 +17,13 @@ pub(super) struct Wanted {
     details: bool,
 }
 
+impl Wanted {
+    /// For what has no service, node and task to name.
+    pub(super) fn without_details(self) -> Self {
+        Self { details: false, ..self }
+    }
+}
+
 pub(super) fn wanted(query: &Query) -> Result<Wanted, Problem> {
     let options = LogOptions {
         follow: query.is_on("follow"),

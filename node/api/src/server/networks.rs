@@ -206,7 +206,7 @@ impl Server {
     async fn local_network(&self, asked: &Asked<'_>) -> Response {
         match self.nodes.now().engine() {
             Some(engine) => proxy::forward(&engine, asked.request()).await,
-            None => unrouted(asked.parts.uri.clone()).await,
+            None => unrouted(asked.parts.method.clone(), asked.parts.uri.clone()).await,
         }
     }
 }

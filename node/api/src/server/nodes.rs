@@ -3,14 +3,14 @@
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 
-use super::reply::{Answer, empty, ok};
+use super::reply::{Answer, empty, listed, ok};
 use super::{Node, body, query::Query};
 use crate::cluster::Caller;
 use crate::filters::Filters;
 
 pub(super) async fn list(State(node): State<Node>, caller: Caller, query: Query) -> Answer {
     let filters = query.filters(Filters::OF_NODES)?;
-    ok(&node.nodes(&caller, &filters).await?)
+    listed(node.nodes(&caller, &filters).await?)
 }
 
 pub(super) async fn inspect(

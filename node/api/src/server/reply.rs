@@ -7,7 +7,7 @@ use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::cluster::Problem;
+use crate::cluster::{Listed, Problem};
 use crate::header::PROBLEM;
 use crate::wire::ErrorBody;
 
@@ -26,6 +26,12 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
 /// 200 with JSON.
 pub(super) fn ok<T: Serialize>(value: &T) -> Answer {
     json(StatusCode::OK, value)
+}
+
+/// 200 with a list that is JSON already.
+pub(super) fn listed(list: Listed) -> Answer {
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], list.into_bytes()).into_response())
 }
 
 /// 200 with nothing.

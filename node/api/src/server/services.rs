@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use http::{HeaderMap, StatusCode};
 
 use super::front::Spoken;
-use super::reply::{Answer, empty, json, ok};
+use super::reply::{Answer, empty, json, listed, ok};
 use super::{Node, body, logs as log_stream, query::Query};
 use crate::cluster::{Caller, NewService, ServiceUpdate};
 use crate::filters::Filters;
@@ -13,7 +13,7 @@ use crate::header::REGISTRY_AUTH;
 
 pub(super) async fn list(State(node): State<Node>, caller: Caller, query: Query) -> Answer {
     let filters = query.filters(Filters::OF_SERVICES)?;
-    ok(&node.services(&caller, &filters, query.is_on("status")).await?)
+    listed(node.services(&caller, &filters, query.is_on("status")).await?)
 }
 
 pub(super) async fn create(

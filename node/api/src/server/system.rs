@@ -31,6 +31,11 @@ pub(super) async fn version(State(node): State<Node>) -> Answer {
     let Some(engine) = node.engine() else { return ok(&ours) };
     let (major, minor) = engine.api_version.min(API_MAX);
     ours.api_version = format!("{major}.{minor}");
+    for component in &mut ours.components {
+        if let Some(version) = component.details.get_mut("ApiVersion") {
+            ours.api_version.clone_into(version);
+        }
+    }
     match proxy::ask(&engine, "/version").await {
         Ok(theirs) => ok(&merged_version(&ours, theirs)),
         Err(_) => ok(&ours),

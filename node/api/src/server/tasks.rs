@@ -3,14 +3,14 @@
 use axum::extract::{Path, State};
 
 use super::front::Spoken;
-use super::reply::{Answer, ok};
+use super::reply::{Answer, listed, ok};
 use super::{Node, logs as log_stream, query::Query};
 use crate::cluster::Caller;
 use crate::filters::Filters;
 
 pub(super) async fn list(State(node): State<Node>, caller: Caller, query: Query) -> Answer {
     let filters = query.filters(Filters::OF_TASKS)?;
-    ok(&node.tasks(&caller, &filters).await?)
+    listed(node.tasks(&caller, &filters).await?)
 }
 
 pub(super) async fn inspect(

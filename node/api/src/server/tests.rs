@@ -14,13 +14,14 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::client::{Client, LogsOf, LogsShown};
 use crate::cluster::{
-    Caller, Engine, EventsWanted, LogLine, LogOptions, LogSource, LogStream, NewService, Problem,
-    ProblemKind, Pull, Route, ServiceUpdate, SwarmState, Upload,
+    Caller, Engine, EventsWanted, Listed, LogLine, LogOptions, LogSource, LogStream, NewService,
+    Problem, ProblemKind, Pull, Route, ServiceUpdate, SwarmState, Upload,
 };
 use crate::filters::Filters;
 use crate::lookup;
 use crate::wire::event::Event;
 use crate::wire::image::{ImageDeleted, ImageProgress, ImageSummary};
+use crate::wire::local::{ContainerDetails, ContainerSummary};
 use crate::wire::network::{Network, NetworkCreated, NetworksPruned, NewNetwork};
 use crate::wire::node::NodeSpec;
 use crate::wire::service::{Service, ServiceSpec};
@@ -80,6 +81,27 @@ fn count_down(counter: &AtomicU32) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
+#[async_trait::async_trait]
+impl crate::cluster::Containers for Fake {
+    async fn containers(&self) -> Result<Vec<ContainerSummary>, Problem> {
+        let one = |name: &str, state: &str| ContainerSummary {
+            id: format!("{name}id"),
+            names: vec![format!("/{name}")],
+            state: state.to_owned(),
+            ..ContainerSummary::default()
+        };
+        Ok(vec![one("web.1", "running"), one("web.2", "exited")])
+    }
+
+    async fn container(&self, reference: &str) -> Result<ContainerDetails, Problem> {
+        Err(Problem::new(404, format!("No such container: {reference}")))
+    }
+
+    async fn container_logs(&self, _: &str, _: LogOptions) -> Result<LogStream, Problem> {
+        Ok(LogStream { tty: false, lines: mpsc::channel(1).1 })
+    }
+}
+
 impl crate::cluster::Engines for Fake {
     fn engine(&self) -> Option<Engine> {
         self.engine.clone()
@@ -99,7 +121,12 @@ impl crate::cluster::Events for Fake {
 #[async_trait::async_trait]
 impl crate::cluster::Networks for Fake {
     async fn networks(&self, _: &Caller) -> Result<Vec<Network>, Problem> {
-        Ok(vec![Network { name: "ov1".to_owned(), id: "ov1id".to_owned(), ..Network::default() }])
+        Ok(vec![Network {
+            name: "ov1".to_owned(),
+            id: "ov1id".to_owned(),
+            scope: "swarm".to_owned(),
+            ..Network::default()
+        }])
     }
 
     async fn network(&self, caller: &Caller, reference: &str) -> Result<Network, Problem> {
@@ -122,7 +149,12 @@ impl crate::cluster::Networks for Fake {
     }
 
     fn local_networks(&self) -> Vec<Network> {
-        vec![Network { name: "gw".to_owned(), id: "gwid".to_owned(), ..Network::default() }]
+        vec![Network {
+            name: "gw".to_owned(),
+            id: "gwid".to_owned(),
+            scope: "local".to_owned(),
+            ..Network::default()
+        }]
     }
 }
 
@@ -203,12 +235,8 @@ impl Cluster for Fake {
         Ok(())
     }
 
-    async fn nodes(
-        &self,
-        _: &Caller,
-        _: &Filters,
-    ) -> Result<Vec<crate::wire::node::Node>, Problem> {
-        Ok(Vec::new())
+    async fn nodes(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
+        Listed::of::<crate::wire::node::Node>(&[])
     }
 
     async fn node(&self, _: &Caller, reference: &str) -> Result<crate::wire::node::Node, Problem> {
@@ -231,14 +259,10 @@ impl Cluster for Fake {
         Ok(())
     }
 
-    async fn services(
-        &self,
-        _: &Caller,
-        filters: &Filters,
-        _: bool,
-    ) -> Result<Vec<Service>, Problem> {
+    async fn services(&self, _: &Caller, filters: &Filters, _: bool) -> Result<Listed, Problem> {
         let all = Self::services().into_iter();
-        Ok(all.filter(|service| filters.accepts_prefix("name", &service.spec.name)).collect())
+        let wanted = all.filter(|service| filters.accepts_prefix("name", &service.spec.name));
+        Listed::of(&wanted.collect::<Vec<_>>())
     }
 
     async fn service(&self, _: &Caller, reference: &str) -> Result<Service, Problem> {
@@ -298,8 +322,8 @@ impl Cluster for Fake {
         Ok(LogStream { tty: false, lines })
     }
 
-    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Vec<Task>, Problem> {
-        Ok(Vec::new())
+    async fn tasks(&self, _: &Caller, _: &Filters) -> Result<Listed, Problem> {
+        Listed::of::<Task>(&[])
     }
 
     async fn task(&self, _: &Caller, reference: &str) -> Result<Task, Problem> {
@@ -560,4 +584,117 @@ async fn a_daemon_that_is_not_there_is_named() {
     let text = "cannot connect to the skep daemon at unix:///nonexistent/skep.sock";
     assert_eq!(error.to_string(), text);
     assert_eq!(error.problem().map(|problem| problem.kind), None::<ProblemKind>);
+}
+
+#[tokio::test]
+async fn without_an_engine_containers_are_shown_and_the_rest_is_refused() {
+    for (method, path, expected) in [
+        (Method::GET, "/containers/json", "web.1id"),
+        (Method::GET, "/containers/json?all=1", "web.2id"),
+        (Method::GET, "/containers/nosuch/json", "No such container: nosuch"),
+        (Method::GET, "/images/nosuch/json", "No such image: nosuch:latest"),
+        (Method::GET, "/volumes/v", "get v: no such volume"),
+        (Method::GET, "/containers/a/b/json", "No such container: a/b"),
+        (Method::GET, "/networks/a/b", "network a/b not found"),
+        (Method::GET, "/volumes", "501"),
+        (Method::POST, "/containers/create", "501"),
+        (Method::GET, "/distribution/bb/json", "use service create"),
+        (Method::GET, "/networks", "ov1id"),
+        (Method::GET, "/networks", "gwid"),
+        (Method::GET, "/networks?filters=%7B%22scope%22%3A%5B%22swarm%22%5D%7D", "ov1id"),
+        (Method::GET, "/networks/gw", "gwid"),
+        (Method::GET, "/networks/nosuch", "network nosuch not found"),
+        (Method::GET, "/networks/gw?scope=swarm", "network gw not found"),
+        (Method::DELETE, "/networks/gw", "gw is a pre-defined network"),
+        (Method::DELETE, "/networks/ov1", "204"),
+        (Method::POST, "/networks/prune", "{\"NetworksDeleted\":null}"),
+        (Method::GET, "/events?until=1", "\"Type\":\"service\""),
+    ] {
+        let shown = show(&Fake::new(Leads::Itself), method, path, "").await;
+        assert!(shown.contains(expected), "{path}: {shown}");
+    }
+    let create =
+        async |body| show(&Fake::new(Leads::Itself), Method::POST, "/networks/create", body).await;
+    for (body, expected) in [
+        (r#"{"Name":"a","Driver":"overlay"}"#, "201"),
+        (r#"{"Name":"","Driver":"overlay"}"#, "invalid name: name is empty"),
+        (r#"{"Name":"a","Driver":"odd"}"#, "plugin \\\"odd\\\" not found"),
+        (r#"{"Name":"a"}"#, "501"),
+    ] {
+        let shown = create(body).await;
+        assert!(shown.contains(expected), "{body}: {shown}");
+    }
+}
+
+/// A socket that answers one request with these bytes, then sends back what it gets.
+async fn engine(listener: UnixListener, answer: &'static str) -> String {
+    use tokio::io::AsyncWriteExt;
+
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    stream.write_all(&rest).await.unwrap();
+    String::from_utf8(head).unwrap()
+}
+
+/// What a client reads that sends `bytes` to a node with an engine, and closes its side.
+async fn through(bytes: &str, answer: &'static str) -> (String, String) {
+    use tokio::io::AsyncWriteExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut fake = Fake::new(Leads::Itself);
+    Arc::get_mut(&mut fake).unwrap().engine = Some(Engine { socket, api_version: (1, 41) });
+    let server = Server::new(fake, "0.1.0");
+    let (mut client, there) = tokio::io::duplex(1 << 16);
+    let stop = CancellationToken::new();
+    let serve = server.serve_io(there, Origin::Socket, Limits::default(), stop);
+    let ask = async {
+        client.write_all(bytes.as_bytes()).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            seen.push(client.read_u8().await.unwrap());
+        }
+        if seen.starts_with(b"HTTP/1.1 101") {
+            client.write_all(b"typed").await.unwrap();
+        }
+        client.shutdown().await.unwrap();
+        client.read_to_end(&mut seen).await.unwrap();
+        String::from_utf8(seen).unwrap()
+    };
+    let ((), asked, seen) = tokio::join!(serve, engine(listener, answer), ask);
+    (asked, seen)
+}
+
+#[tokio::test]
+async fn a_connection_that_an_engine_takes_over_is_joined_both_ways() {
+    let (asked, seen) = through(
+        "POST /v1.41/exec/1/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\n\
+         Upgrade: tcp\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
+         Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+    )
+    .await;
+    assert!(asked.starts_with("POST /v1.41/exec/1/start HTTP/1.1\r\n"), "{asked}");
+    assert!(seen.starts_with("HTTP/1.1 101"), "{seen}");
+    assert!(seen.ends_with("typed"), "{seen}");
+}
+
+#[tokio::test]
+async fn an_engine_answers_what_is_its_own() {
+    let (asked, seen) = through(
+        "GET /containers/json?all=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n\
+         Content-Length: 2\r\n\r\n[]",
+    )
+    .await;
+    // Without a version, the newest that both speak.
+    assert!(asked.starts_with("GET /v1.41/containers/json?all=1 HTTP/1.1\r\n"), "{asked}");
+    assert!(seen.contains("Docker/20.10.24") && seen.ends_with("[]"), "{seen}");
 }

@@ -321,6 +321,39 @@ fn a_node_takes_so_many_replicas() {
 }
 
 #[test]
+fn a_slot_whose_successor_is_refused_at_once_waits_for_the_delay() {
+    check(
+        "node a\nservice web replicas=1\nrun\nreport web.1/1 rejected\nrun\n\
+         report web.1/2 rejected\nrun\nafter 4\nrun\nafter 1\nrun\nreport web.1/3 rejected\nrun\n\
+         update web image=other\nrun",
+        expect![[r#"
+            create web.1/1 running on a
+            --
+            shutdown web.1/1
+            create web.1/2 ready on a
+            wake in 5 s
+            wake in 5 s
+            --
+            shutdown web.1/2
+            wake in 5 s
+            wake in 5 s
+            --
+            wake in 1 s
+            --
+            create web.1/3 ready on a
+            wake in 5 s
+            wake in 5 s
+            --
+            shutdown web.1/3
+            wake in 5 s
+            wake in 5 s
+            --
+            create web.1/4 running on a
+        "#]],
+    );
+}
+
+#[test]
 fn a_node_on_which_a_service_fails_comes_last() {
     let again = |n| format!("report web.1/{n} failed\nrun\n");
     let failures: String = (1..=5).map(again).collect();

@@ -25,6 +25,14 @@ const READABLE: &[&str] = &["json-file", "local", "journald", ""];
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ApiVersion(pub(crate) u64, pub(crate) u64);
 
+impl ApiVersion {
+    /// The two numbers; nothing before an engine was met.
+    pub(crate) fn short(self) -> Option<(u16, u16)> {
+        let major = u16::try_from(self.0).ok().filter(|major| *major != 0)?;
+        Some((major, u16::try_from(self.1).ok()?))
+    }
+}
+
 impl fmt::Display for ApiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0, self.1)
@@ -114,6 +122,11 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket, known: Mutex::default() }
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket.clone()
     }
 
     /// Its socket, for people.

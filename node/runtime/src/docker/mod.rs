@@ -48,7 +48,7 @@ use self::look::Listed;
 use crate::images::Name;
 use crate::supervised::{Job, drive};
 use crate::{
-    Container, Freed, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, Phase, Prepared,
+    Container, EngineAt, Freed, Image, LOG_LINES_QUEUED_MAX, LogLine, LogQuery, Phase, Prepared,
     RegistryAuth, Runtime, RuntimeError, RuntimeInfo, TaskContainer,
 };
 
@@ -342,6 +342,7 @@ impl Runtime for DockerRuntime {
             limits: facts.limits,
             isolation: true,
             lacks,
+            engine: facts.api.short().map(|api| EngineAt { socket: engine.socket(), api }),
         }
     }
 

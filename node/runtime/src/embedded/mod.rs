@@ -199,6 +199,7 @@ impl Runtime for Embedded {
             limits: shared.support.all_limits(),
             isolation: true,
             lacks,
+            engine: None,
         }
     }
 

@@ -52,7 +52,11 @@ pub(crate) fn load(content: &Content, archive: &Path) -> Result<Vec<Loaded>, Run
         let plain = plain_tar(content, archive).map_err(io_error)?;
         let path = plain.clone().unwrap_or_else(|| archive.to_owned());
         unpacked = plain;
-        Source::open_tar(path).map_err(io_error)?
+        // What the system did not say, the format did.
+        Source::open_tar(path).map_err(|error| match error.raw_os_error() {
+            None => broken(&text, format!("it is no whole tar: {error}")),
+            Some(_) => io_error(error),
+        })?
     };
     let loader = Loader { content, source, text };
     let loaded = if loader.source.has("index.json") {
