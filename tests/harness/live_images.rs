@@ -38,6 +38,9 @@ impl Image {
         }
         let busybox = std::fs::read(busybox()).expect("busybox of busybox-static");
         add(&mut layer, "bin/busybox", tar::EntryType::Regular, 0o755, &busybox);
+        for name in ["bin/sh", "bin/sleep"] {
+            link(&mut layer, name, "busybox");
+        }
         add(&mut layer, "www/index.html", tar::EntryType::Regular, 0o644, line.as_bytes());
         let layer = layer.into_inner().expect("memory");
         let architecture = match std::env::consts::ARCH {
@@ -51,6 +54,8 @@ impl Image {
             "config": {
                 "Env": ["PATH=/bin"],
                 "Cmd": ["/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"],
+                // As process 1 busybox would not hear SIGTERM.
+                "StopSignal": "SIGKILL",
             },
             "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
         });
@@ -237,6 +242,14 @@ fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, kind: tar::EntryType, mode: 
     header.set_mode(mode);
     header.set_size(bytes.len() as u64);
     tar.append_data(&mut header, path, bytes).expect("memory");
+}
+
+fn link(tar: &mut tar::Builder<Vec<u8>>, path: &str, to: &str) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_mode(0o777);
+    header.set_size(0);
+    tar.append_link(&mut header, path, to).expect("memory");
 }
 
 fn write_tar(to: &Path, files: &[(&str, &[u8])]) {

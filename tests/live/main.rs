@@ -21,6 +21,7 @@ mod removal;
 mod secrets;
 mod stranger;
 mod swarm;
+mod walkthrough;
 
 use std::time::Duration;
 

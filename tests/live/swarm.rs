@@ -29,7 +29,8 @@ fn token(lab: &Lab, n: usize, role: &str) -> String {
     swarm["JoinTokens"][role].as_str().unwrap().to_owned()
 }
 
-fn until_outside(lab: &mut Lab, n: usize) {
+/// Waits until a daemon is up and in no cluster.
+pub(crate) fn until_outside(lab: &mut Lab, n: usize) {
     lab.until(&format!("daemon {n} waits outside"), WRITE, |lab| {
         let info = lab.get(n, "/info")?;
         let state = &info["Swarm"]["LocalNodeState"];
