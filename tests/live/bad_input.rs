@@ -32,7 +32,8 @@ fn a_line_that_makes_no_sense_says_what_to_write() {
     for (line, code, words) in [
         ("key new --out k", 1, "never overwritten"),
         ("key new --out no/k", 1, "no/k: No such file or directory"),
-        ("up", 2, "--key-file cluster.key"),
+        ("up --seed a", 2, "--key-file cluster.key"),
+        ("up --found", 2, "--key-file cluster.key"),
         ("up --key-file k", 2, "--found"),
         ("up --key-file k --seed ''", 2, "unset variable"),
         ("up --key-file k --seed a:x", 2, "is not HOST or HOST:PORT"),
@@ -115,7 +116,7 @@ fn a_daemon_refuses_what_is_wrong_and_goes_on() {
         ("service rm none", 1, "service none not found"),
         ("service inspect none", 1, "no such service: none"),
         ("node update --availability drian self", 2, "'drain'"),
-        ("node rm self", 1, "is not down"),
+        ("node rm self", 1, "leads the cluster and can't be removed: demote it"),
         ("image rm none", 1, "no such image"),
         ("image load -i junk.tar", 1, "broken image archive"),
         ("image load -i none.tar", 1, "none.tar: No such file"),

@@ -127,7 +127,7 @@ fn a_machine_without_what_containers_need_says_so_in_one_line_each() {
         return;
     }
     let desk = Desk::new();
-    let up = format!("up --key-file k --found {}", desk.place(1));
+    let up = format!("up --runtime embedded --key-file k --found {}", desk.place(1));
     let skep = tests::live::binary().display().to_string();
     let line = format!("{skep} {up}");
     let groups = "umount -R /sys/fs/cgroup";
@@ -182,7 +182,7 @@ fn an_ordinary_user_is_told_what_is_not_allowed() {
         return;
     }
     let mut desk = Desk::new();
-    let up = "up --key-file k --found --advertise 127.0.0.1";
+    let up = "up --runtime embedded --key-file k --found --advertise 127.0.0.1";
     let said = desk.hear(desk.as_user(&format!("{up} --data-dir /var/lib/skep-of-root"), true));
     assert!(said.code == Some(1) && said.text.contains("run as its owner"), "{said:?}");
     let mut homeless = desk.as_user(up, false);
