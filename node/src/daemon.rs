@@ -32,6 +32,7 @@ use crate::datadir::DataDir;
 use crate::error::{NodeError, chain};
 use crate::first_messages;
 use crate::front::Front;
+use crate::joining::REFUSED;
 use crate::outside::{Outside, Wish};
 use crate::place;
 use crate::pool::Pool;
@@ -265,10 +266,16 @@ impl Daemon {
 
     /// A life that somebody waits for may fail; one of the command line takes the daemon down.
     fn did_not_begin(&self, asked: Option<Asked>, error: NodeError) -> Result<Next, NodeError> {
-        let Some(asked) = asked else { return Err(error) };
         let why = chain(&error);
+        let by_api = self.machine.config.place.is_none();
+        match asked {
+            Some(asked) => asked.answer(Err(problem(&error, why.clone()))),
+            // Killed while it joined, and refused now: nobody waits for it any more, and a
+            // daemon that ended here would end so at each start.
+            None if by_api && is_refusal(&why) => {}
+            None => return Err(error),
+        }
         warn!(why, "did not get into the cluster");
-        asked.answer(Err(problem(&error, why)));
         place::forget(&self.machine.data)?;
         Ok(Next::Outside)
     }
@@ -290,13 +297,18 @@ impl Daemon {
     }
 }
 
+/// Whether a life ended because the cluster did not let this node in.
+fn is_refusal(why: &str) -> bool {
+    why.contains(REFUSED)
+}
+
 /// Docker's answer to a request to enter that failed.
 fn problem(error: &NodeError, why: String) -> Problem {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is our own failure")]
     match error {
-        NodeError::Stopped(_) if why.contains("refused this node") => Problem::bad_request(
-            format!("A valid join token is necessary to join this cluster: {why}"),
-        ),
+        NodeError::Stopped(_) if is_refusal(&why) => Problem::bad_request(format!(
+            "A valid join token is necessary to join this cluster: {why}"
+        )),
         NodeError::Port { .. } | NodeError::Datagrams(_) => Problem::bad_request(why),
         _ => Problem::new(500, why),
     }
@@ -357,4 +369,23 @@ fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
     let socket = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::joining::JoinError;
+    use crate::supervisor::Stopped;
+
+    #[test]
+    fn a_refused_join_is_known_by_its_reason_and_told_in_dockers_words() {
+        let refused = JoinError::Refused("token x was revoked".to_owned()).to_string();
+        let error = NodeError::Stopped(Stopped::GaveUp { name: "beginning", why: refused });
+        let why = chain(&error);
+        assert!(is_refusal(&why), "{why}");
+        let told = problem(&error, why);
+        assert_eq!(told.status, 400);
+        assert!(told.message.starts_with("A valid join token is necessary"), "{}", told.message);
+        assert!(!is_refusal(&JoinError::Broken("disk".to_owned()).to_string()));
+    }
 }

@@ -38,11 +38,14 @@ const CONTACTS_MAX: usize = 16;
 /// Seeds that name many addresses are cut to this.
 const ADDRESSES_MAX: usize = 16;
 
+/// How a refusal begins: it passes the supervisor as text.
+pub(crate) const REFUSED: &str = "the cluster refused this node";
+
 /// A token did not help.
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// The cluster refused for good.
-    #[error("the cluster refused this node: {0}")]
+    #[error("{REFUSED}: {0}")]
     Refused(String),
     /// What it sent makes no sense or cannot be kept.
     #[error("cannot join: {0}")]
